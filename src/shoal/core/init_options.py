@@ -1,0 +1,262 @@
+"""The arguments of ``init()``: one frozen dataclass, checked once, and the environment variables that stand in for them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from shoal.core import option_rules as rules
+from shoal.core.job_config import JobConfig
+from shoal.core.labels import check_labels
+from shoal.core.logging_config import LoggingConfig
+from shoal.core.runtime_env import RuntimeEnv
+
+logger = logging.getLogger("shoal")
+
+OBJECT_STORE_MINIMUM_BYTES = 75 * 1024 * 1024
+_NODE_SIZE = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "memory")
+_ISOLATION = ("cgroup_path", "system_reserved_cpu", "system_reserved_memory")
+_REMOVED = {
+    "local_mode": "`local_mode` is no longer supported.",
+    "storage": "Cluster-wide storage configuration has been removed: the `storage` argument is not supported.",
+    "allow_multiple": "The `allow_multiple` argument goes only with a client address (ray://...), which this session does not use.",
+}
+_UNSUPPORTED_HIDDEN = (
+    "_redis_username",
+    "_redis_password",
+    "_plasma_directory",
+    "_tracing_startup_hook",
+    "_enable_object_reconstruction",
+)
+
+
+@dataclass(frozen=True)
+class InitOptions:
+    """What a session is started with. None means "not given": the engine detects or chooses."""
+
+    address: str | None = None
+    num_cpus: float | None = None
+    num_gpus: float | None = None
+    resources: dict[str, float] | None = None
+    labels: dict[str, str] | None = None
+    object_store_memory: int | None = None
+    memory: int | None = None
+    namespace: str | None = None
+    runtime_env: RuntimeEnv | None = None
+    job_config: JobConfig | None = None
+    ignore_reinit_error: bool = False
+    include_dashboard: bool | None = None
+    dashboard_host: str = "127.0.0.1"
+    dashboard_port: int | None = None
+    configure_logging: bool = True
+    logging_level: int | str = logging.INFO
+    logging_format: str | None = None
+    logging_config: LoggingConfig | None = None
+    log_to_driver: bool = True
+    object_spilling_directory: str | None = None
+    temp_dir: str | None = None
+    node_ip_address: str | None = None
+    node_name: str | None = None
+    metrics_export_port: int | None = None
+    system_config: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_keywords(cls, **keywords: Any) -> InitOptions:
+        """Checks the keywords of ``init()`` and fills in the environment variables.
+
+        Raises RuntimeError for a removed or unknown keyword, NotImplementedError for one that Shoal does not support, TypeError
+        and ValueError for bad values."""
+        _reject(keywords)
+        given = {name.lstrip("_"): value for name, value in keywords.items() if value is not None}
+        given = {name: _RULES[name](name, value) for name, value in given.items() if name in _RULES}
+        options = cls(**{**_from_environment(given), **given})
+        return options._with_overrides()._complete()
+
+    @property
+    def starts_cluster(self) -> bool:
+        """Whether a private session is started rather than a running one joined."""
+        return self.address in (None, "local")
+
+    @property
+    def effective_namespace(self) -> str | None:
+        return self.namespace or (self.job_config.ray_namespace if self.job_config else None)
+
+    @property
+    def effective_runtime_env(self) -> RuntimeEnv | None:
+        """The job's environment, from ``runtime_env`` or ``job_config``."""
+        if self.runtime_env is not None:
+            return self.runtime_env
+        return self.job_config.runtime_env if self.job_config else None
+
+    def _with_overrides(self) -> InitOptions:
+        """Autoscalers' variables beat what the program asked for."""
+        changes: dict[str, Any] = {}
+        if "RAY_OVERRIDE_RESOURCES" in os.environ:
+            override = _json_variable("RAY_OVERRIDE_RESOURCES")
+            changes["num_cpus"] = override.pop("CPU", self.num_cpus)
+            changes["num_gpus"] = override.pop("GPU", self.num_gpus)
+            changes["memory"] = override.pop("memory", self.memory)
+            changes["resources"] = {**(self.resources or {}), **override}
+        if "RAY_OVERRIDE_LABELS" in os.environ:
+            changes["labels"] = {**(self.labels or {}), **_json_variable("RAY_OVERRIDE_LABELS")}
+        return InitOptions(**{**_values(self), **changes})
+
+    def _complete(self) -> InitOptions:
+        if not self.starts_cluster:
+            given = [name for name in _NODE_SIZE if getattr(self, name) is not None]
+            given += ["_system_config"] if self.system_config else []
+            given += ["_node_name"] if self.node_name is not None else []
+            if given:
+                raise ValueError(
+                    f"When connecting to an existing cluster, {' and '.join(given)} must not be provided, "
+                    f"but got {', '.join(f'{name}={getattr(self, name.lstrip(chr(95)))!r}' for name in given)}"
+                )
+        if self.system_config:
+            logger.debug("_system_config is accepted for compatibility: %s", sorted(self.system_config))
+        return self
+
+
+def auto_init_enabled() -> bool:
+    """Whether a call that needs a session starts one."""
+    return os.environ.get("RAY_ENABLE_AUTO_CONNECT", "") != "0"
+
+
+def _values(options: InitOptions) -> dict[str, Any]:
+    return {each.name: getattr(options, each.name) for each in fields(options)}
+
+
+def _reject(keywords: dict[str, Any]) -> None:
+    for name, reason in _REMOVED.items():
+        if keywords.get(name):
+            raise RuntimeError(reason)
+    known = {*_RULES, *_HIDDEN, *_REMOVED, *_ISOLATION, *_UNSUPPORTED_HIDDEN, "enable_resource_isolation", "proxy_server_url"}
+    unknown = [name for name in keywords if name not in known or name in _HIDDEN_NAMES]
+    if unknown:
+        raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
+    if any(keywords.get(name) is not None for name in _ISOLATION) and not keywords.get("enable_resource_isolation"):
+        given = next(name for name in _ISOLATION if keywords.get(name) is not None)
+        raise ValueError(f"{given} cannot be set when resource isolation is not enabled, but got {given}={keywords[given]!r}")
+    for name in ("enable_resource_isolation", "proxy_server_url", *_UNSUPPORTED_HIDDEN):
+        if keywords.get(name):
+            raise NotImplementedError(f"init() does not support {name}, but got {name}={keywords[name]!r}")
+
+
+def _from_environment(given: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    address = os.environ.get("RAY_ADDRESS")
+    if address and given.get("address") in (None, "auto"):
+        given.pop("address", None)
+        found["address"] = address
+    if "RAY_LOG_TO_DRIVER" in os.environ:
+        found["log_to_driver"] = os.environ["RAY_LOG_TO_DRIVER"].lower() in ("1", "true")
+    if os.environ.get("RAY_TMPDIR"):
+        found["temp_dir"] = os.environ["RAY_TMPDIR"]
+    if os.environ.get("RAY_LOGGING_CONFIG_ENCODING") and "logging_config" not in given:
+        found["logging_config"] = LoggingConfig(encoding=os.environ["RAY_LOGGING_CONFIG_ENCODING"])
+    return found
+
+
+def _json_variable(name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(os.environ[name])
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name} must be a JSON object, but got {os.environ[name]!r}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must be a JSON object, but got {os.environ[name]!r}")
+    return value
+
+
+def _address(name: str, value: Any) -> str:
+    rules.require_type(name, value, (str,))
+    if not value:
+        raise ValueError("address must not be an empty string: leave it out to start a session")
+    return str(value)
+
+
+def _store_size(name: str, value: Any) -> int:
+    rules.require_type(name, value, (int, float))
+    if value < OBJECT_STORE_MINIMUM_BYTES:
+        raise ValueError(
+            f"Attempting to cap object store memory usage at {value} bytes, "
+            f"but object_store_memory must be >= {OBJECT_STORE_MINIMUM_BYTES} bytes"
+        )
+    return int(value)
+
+
+def _memory(name: str, value: Any) -> int:
+    return int(rules.quantity(name, value) or 0)
+
+
+def _node_labels(name: str, value: Any) -> dict[str, str]:
+    rules.require_type(name, value, (dict,))
+    return check_labels(value)
+
+
+def _job_environment(name: str, value: Any) -> RuntimeEnv:
+    return RuntimeEnv.from_value(value)
+
+
+def _job_config(name: str, value: Any) -> JobConfig:
+    return JobConfig.from_json(value) if isinstance(value, dict) else rules.typed(JobConfig)(name, value)  # type: ignore[no-any-return]
+
+
+def _flag(name: str, value: Any) -> bool:
+    rules.require_type(name, value, (bool,))
+    return bool(value)
+
+
+def _folder(name: str, value: Any) -> str:
+    rules.require_type(name, value, (str,))
+    if not os.path.isabs(value):
+        raise ValueError(f"{name} must be absolute path, but got {name}={value!r}")
+    return str(value)
+
+
+def _port(name: str, value: Any) -> int:
+    rules.require_type(name, value, (int,))
+    if not 0 <= value <= 65535:
+        raise ValueError(f"{name} must be between 0 and 65535, but got {name}={value}")
+    return int(value)
+
+
+def _system_config(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"The _system_config must be a dict, but got {value!r}.")
+    return dict(value)
+
+
+_HIDDEN = ("object_spilling_directory", "_memory", "_temp_dir", "_node_ip_address", "_node_name", "_metrics_export_port",
+           "_system_config")  # fmt: skip
+_HIDDEN_NAMES = frozenset(name.lstrip("_") for name in _HIDDEN if name.startswith("_"))
+
+_RULES: dict[str, Callable[[str, Any], Any]] = {
+    "address": _address,
+    "num_cpus": rules.quantity,
+    "num_gpus": rules.quantity,
+    "resources": rules.resources,
+    "labels": _node_labels,
+    "object_store_memory": _store_size,
+    "memory": _memory,
+    "namespace": rules.namespace,
+    "runtime_env": _job_environment,
+    "job_config": _job_config,
+    "ignore_reinit_error": _flag,
+    "include_dashboard": _flag,
+    "dashboard_host": rules.typed(str),
+    "dashboard_port": _port,
+    "configure_logging": _flag,
+    "logging_level": rules.typed(int, str),
+    "logging_format": rules.typed(str),
+    "logging_config": rules.typed(LoggingConfig),
+    "log_to_driver": _flag,
+    "object_spilling_directory": _folder,
+    "temp_dir": _folder,
+    "node_ip_address": rules.typed(str),
+    "node_name": rules.typed(str),
+    "metrics_export_port": _port,
+    "system_config": _system_config,
+}
