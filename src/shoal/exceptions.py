@@ -11,6 +11,7 @@ import os
 import pickle
 import sys
 import traceback
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 LOCAL_ADDRESS = "127.0.0.1"
 _PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: set for classes made by a class statement
 _DEPENDENCY_NOTE = "  At least one of the input arguments for this task could not be computed:"
 
 
@@ -594,13 +596,13 @@ def _dual_class(cause_class: type[BaseException]) -> Callable[[RayTaskError], Ra
 
 
 def _make_dual_class(cause_class: type[BaseException]) -> Callable[[RayTaskError], RayTaskError]:
-    is_group = sys.version_info >= (3, 11) and issubclass(cause_class, BaseExceptionGroup)  # noqa: F821
+    built_in = next(base for base in cause_class.__mro__ if not base.__flags__ & _HEAP_TYPE)
+    is_group = sys.version_info >= (3, 11) and issubclass(built_in, BaseExceptionGroup)
 
-    def make(cls: type[RayTaskError], error: RayTaskError) -> RayTaskError:
-        if is_group:
-            cause: Any = error.cause
-            return cause_class.__new__(cls, cause.message, cause.exceptions)  # type: ignore[return-value]
-        return cause_class.__new__(cls)  # type: ignore[return-value]
+    def make(cls: type[RayTaskError], error: RayTaskError) -> Any:
+        # The built-in base makes the instance: a __new__ of the user's may want arguments that nobody has any longer.
+        cause: Any = error.cause
+        return built_in.__new__(cls, cause.message, cause.exceptions) if is_group else built_in.__new__(cls)
 
     def initialize(self: Any, error: RayTaskError) -> None:
         # Written past the class, which may have properties or a __setattr__ of its own.
@@ -624,7 +626,24 @@ def _make_dual_class(cause_class: type[BaseException]) -> Callable[[RayTaskError
         "args": property(lambda self: self._dual_args, set_args),
         "as_instanceof_cause": lambda self: self,
     }
+    body = {**{name: _passed_through(name) for name in _native_attributes(cause_class)}, **body}
     return type(f"RayTaskError({cause_class.__name__})", (RayTaskError, cause_class), body)
+
+
+def _native_attributes(cause_class: type[BaseException]) -> set[str]:
+    """Attributes that live in the instance's C struct or slots (``errno``, ``value``), where ``__getattr__`` is never asked."""
+    native = (types.MemberDescriptorType, types.GetSetDescriptorType)
+    bases = [base for base in cause_class.__mro__ if base not in (BaseException, Exception, object)]
+    return {
+        name
+        for base in bases
+        for name, value in vars(base).items()
+        if isinstance(value, native) and not name.startswith("__")
+    }
+
+
+def _passed_through(name: str) -> property:
+    return property(lambda self: getattr(self.cause, name))
 
 
 def _reduce_dual(self: RayTaskError) -> tuple[Any, ...]:
