@@ -1,0 +1,77 @@
+# The two commands of the README are `make demo` and `make test`; `make check` is what must pass before a commit.
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check --quiet
+TESTS ?= tests
+WORKERS ?= 2
+KERNEL := $(wildcard src/kernel/*.cpp src/kernel/*.h)
+PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(KERNEL) $(shell find src/shoal -name '*.py' -o -name '*.pyi' 2>/dev/null)
+
+.PHONY: help demo test check format stress build clean
+help:
+	@echo "make demo    install into $(VENV) and run the main example"
+	@echo "make test    install what the tests need and run them all (TESTS=path WORKERS=n to narrow)"
+	@echo "make check   format, lint, types, layering and tidiness"
+	@echo "make format  let ruff format and mend what it can"
+	@echo "make stress  the kernel's stress program under the thread and the address sanitizer"
+	@echo "make build   a wheel in dist/"
+	@echo "make clean   remove what was built, not $(VENV)"
+
+# Debian's python3 may come without ensurepip: then pip is installed into the environment from outside.
+$(VENV)/.pip:
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(RUN) install --quiet pip
+	@touch $@
+
+$(VENV)/.shoal: $(VENV)/.pip $(PACKAGE)
+	$(PIP) install .
+	@touch $@
+
+$(VENV)/.examples: $(VENV)/.pip pyproject.toml
+	$(PIP) install $$($(RUN) tools/requirements.py examples)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.pip pyproject.toml
+	$(PIP) install $$($(RUN) tools/requirements.py test)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(PIP) install $$($(RUN) tools/requirements.py dev)
+	@touch $@
+
+demo: $(VENV)/.shoal $(VENV)/.examples
+	$(RUN) examples/random_forest_search.py
+
+test: $(VENV)/.shoal $(VENV)/.test
+	$(RUN) -m pytest $(TESTS) -n $(WORKERS)
+
+check: $(VENV)/.shoal $(VENV)/.dev
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(RUN) -m pytest -q tests/test_layering.py tests/test_tidy.py
+
+format: $(VENV)/.dev
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+build: $(VENV)/.pip
+	$(PIP) wheel . --no-deps --wheel-dir dist
+
+# CMake comes with the system or, where it does not, from pip into the environment.
+$(VENV)/.cmake: $(VENV)/.pip
+	@command -v cmake >/dev/null || $(PIP) install cmake
+	@touch $@
+
+stress: $(VENV)/.cmake
+	@for sanitizer in thread address; do \
+	  PATH="$(abspath $(VENV)/bin):$$PATH" cmake -S . -B build/stress-$$sanitizer -DSHOAL_SANITIZER=$$sanitizer \
+	    -DCMAKE_BUILD_TYPE=None >/dev/null && \
+	  PATH="$(abspath $(VENV)/bin):$$PATH" cmake --build build/stress-$$sanitizer --parallel 2 && \
+	  echo "stress under the $$sanitizer sanitizer" && \
+	  build/stress-$$sanitizer/shoal_stress || exit 1; \
+	done
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
