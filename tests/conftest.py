@@ -1,8 +1,8 @@
 """What holds for every test module: it leaves nothing behind, and says so itself when it does.
 
-After each module this fails the run for a session that is still connected, a process, a session folder, a file of shared memory or
-a descriptor. Modules run in parallel, so everything is attributed: each pytest process marks the environment of what it starts, and
-gives it a temporary folder of its own (``RAY_TMPDIR``).
+After each module this fails the run for a session that is still connected, a process, a session folder, a file of shared memory
+or a descriptor. Modules run in parallel, so everything is attributed: each pytest process marks the environment of what it
+starts, and gives it a temporary folder of its own (``RAY_TMPDIR``).
 """
 
 from __future__ import annotations
