@@ -1,0 +1,227 @@
+// One process's view of the arena, and the operations on records that need no Python.
+#pragma once
+
+#include <ctime>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "layout.h"
+
+namespace shoal {
+
+struct Error {
+  std::string what;
+};
+
+[[noreturn]] void panic(const char* where, const char* what);
+
+inline u64 now_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return u64(t.tv_sec) * 1'000'000'000 + u64(t.tv_nsec);
+}
+
+inline void cpu_pause() { __builtin_ia32_pause(); }
+
+// ---- futex.cpp
+void futex_wait(atom<u32>& word, u32 expected, i64 timeout_ns);  // < 0: without limit; may return early
+void futex_wake(atom<u32>& word, int count);
+
+// What became of an unfinished execution when its process died.
+struct DeadTask {
+  u32 record;
+  u64 uid;
+  u32 queue;
+  i32 retries_left;
+  u32 owner;
+  u32 function;
+  u8 kind;
+  bool cancelled;
+};
+
+// Bytes of a value to be written: the caller fills `pointer` and then seals.
+struct Target {
+  u8* pointer;
+  Where where;
+  u64 offset;
+};
+
+class Arena {
+ public:
+  // ---- arena.cpp: life
+  static Arena* create(u64 capacity_bytes, const std::string& spill_directory, u32 cores, const u8 session_id[8]);
+  static Arena* attach(int fd);
+  ~Arena();
+  u32 reserve_slot(u32 role);
+  void adopt_slot(u32 slot);
+  void release_slot(u32 slot);
+
+  Header* head{nullptr};
+  u8* base{nullptr};       // read-write
+  const u8* view{nullptr}; // read-only
+  int fd{-1};
+  u32 me{0};
+  Slot* self{nullptr};
+  bool closed{false};  // forked child or detached: handles no longer count
+
+  Slot& slot(u32 i) const { return reinterpret_cast<Slot*>(base + head->slots_at)[i]; }
+  Queue& queue(u32 i) const { return reinterpret_cast<Queue*>(base + head->queues_at)[i]; }
+  Record& record(u32 i) const { return reinterpret_cast<Record*>(base + head->records_at)[i]; }
+  PageEntry& page(u32 i) const { return reinterpret_cast<PageEntry*>(base + head->page_table_at)[i]; }
+  LedgerChunk& chunk(u32 i) const { return reinterpret_cast<LedgerChunk*>(base + head->ledger_at)[i]; }
+  u8* heap(u64 offset) const { return base + head->heap_at + offset; }
+  const u8* heap_view(u64 offset) const { return view + head->heap_at + offset; }
+  bool is_daemon() const { return self && self->role.load(std::memory_order_relaxed) == kRoleDaemon; }
+
+  // ---- locks (arena.cpp)
+  void lock(Lock& l, u32 queue_to_repair = 0);
+  void unlock(Lock& l) { l.holder.store(0, std::memory_order_release); }
+
+  // ---- ledger.cpp: every count this process holds
+  u32 enter(u32 record, LedgerKind kind);  // entry number
+  void strike(u32 entry);
+  LedgerEntry& entry(u32 number) const {
+    return chunk(number / kLedgerChunkEntries).entries[number % kLedgerChunkEntries];
+  }
+
+  // ---- records.cpp
+  u32 new_record(u8 kind);  // count 0, state kCreating
+  void hold(u32 i, u32 n = 1) { record(i).count.fetch_add(n, std::memory_order_relaxed); }
+  void drop(u32 i) {
+    if (record(i).count.fetch_sub(1, std::memory_order_acq_rel) == 1) free_record(i);
+  }
+  void free_record(u32 i);
+  void release_args(Record& r);
+  void release_value(Record& r);
+  u64 trim_records();
+
+  // ---- heap.cpp
+  // Blocks for args_offset / value_offset of a record: noted until attached, so a crash loses none. 0 = no room.
+  bool allocate_args(u32 record, u64 bytes);
+  bool allocate_value(u32 record, u64 bytes);
+  void free_block(u64 offset);
+  void repair_heap();
+  u64 trim_heap(double idle_s);
+  u64 block_bytes(u64 offset);
+
+  // ---- spill.cpp
+  bool value_to_file(u32 record, const std::vector<std::pair<const void*, u64>>& parts);  // false: errno says why
+  u64 spill(u64 bytes_wanted);
+  std::string file_of(u64 uid) const;
+
+  // ---- graph.cpp
+  bool ready(u32 i) const { return record(i).dependents.load(std::memory_order_acquire) & kClosed; }
+  void submit(u32 i);             // a filled task or call: waits for its arguments, or is queued
+  void follow(u32 previous, u32 i);  // an ordered call: after `previous` is queued
+  void seal(u32 i, u32 flags);    // value is written
+  void seal_alias(u32 i, u32 target, u32 flags);
+  void seal_returns(u32 i, u32 error_record);
+  bool fail_unsealed(u32 i, u32 error_record);  // by somebody who does not execute it
+  void push(u32 queue, u32 i, bool front);
+  u32 pop(u32 queue, bool check_assignment);  // RUNNING, entered in the ledger: see popped_entry
+  u32 popped_entry{0};
+  u32 pop_item(u32 queue);  // of a stream or the control queue: no change of state
+  bool try_hold(u32 i);     // false: it is being freed
+  void finish(u32 i, u32 entry);  // the execution is over: gives its count back
+  void notify(u32 i);  // wakes who waits for this record
+  void wake_slot(u32 slot);
+  void wake_all();
+  void ring();
+  void wake_queue(Queue& q, int count);
+
+  // ---- wait.cpp: call without the GIL. Deadlines in ns of CLOCK_MONOTONIC, < 0: none.
+  enum class Wait { kReady, kTimedOut, kInterrupted };
+  bool sealed(u32 i) const { return (record(i).state.load(std::memory_order_acquire) & kStateMask) == kSealed; }
+  void arm(u32 i, u32 mine);  // wake this slot when the record is sealed
+  Wait wait_sealed(u32 i, i64 deadline_ns);
+  // Until `need` of the records are sealed or have a next item; or one of them is an error, when `stop_at_error`.
+  Wait wait_some(const std::vector<u32>& records, u32 need, i64 deadline_ns);
+  bool has_item(u32 i) const;
+  Wait wait_work(u32 queue, i64 deadline_ns, bool check_assignment);
+  Wait wait_room(u32 stream_queue, u32 limit, u32 task, i64 deadline_ns);
+  Wait wait_wake(u32 seen, i64 deadline_ns);  // for the thread that watches this slot's word
+
+  // ---- queues.cpp
+  u32 new_queue(u32 owner, u32 class_id, u32 flags);
+  void free_queue(u32 q);
+  u32 close_queue(u32 q, u32 error_record);
+
+  // ---- repair.cpp (daemon)
+  std::vector<DeadTask> repair_slot(u32 slot);
+  std::vector<DeadTask> orphaned(u32 owner);
+  void repair_queue(u32 q);
+
+  bool may_spin() const { return head->active.load(std::memory_order_relaxed) <= i32(head->cores); }
+  void deactivate() {
+    self->active.fetch_sub(1, std::memory_order_relaxed);
+    head->active.fetch_sub(1, std::memory_order_relaxed);
+  }
+  void activate() {
+    self->active.fetch_add(1, std::memory_order_relaxed);
+    head->active.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  u32 record_of(const Record& r) const { return u32(&r - reinterpret_cast<Record*>(base + head->records_at)); }
+
+ private:
+  friend class HeapTest;
+  bool map(int descriptor);
+  void advance(u32 i);
+  void release_dependents(u32 i);
+  void walk_dependents(u32 first);
+  void push_ready(u32 i);
+  void announce(u32 queue);
+  bool link(u32 queue, u32 i, bool front, u32* follower);
+  void discard(u32 i);  // taken off a list although it is sealed already
+  u64 allocate(u64 bytes, u64* noted);
+  u64 allocate_small(u32 size_class);
+  u32 allocate_run(u32 pages);
+  void free_run(u32 page, u32 length);
+  void unbin(u32 page);
+  void bin(u32 page, u32 length, u32 stamp);
+  void unlist_slab(u32 page);
+  void list_slab(u32 page);
+  bool allocate_noted(u32 record, u64 bytes, bool args);
+  void drop_cache();
+  bool spill_one(u32 i);
+  void repair_ledger(u32 slot, std::vector<DeadTask>& dead);
+  void repair_push(Slot& s);
+  void repair_completion(Slot& s);
+  bool in_queue(u32 q, u32 i);
+  bool in_dependents(u32 of, u32 i);
+  template <class Condition> bool spin(Condition condition);
+  template <class Condition> Wait sleep(Condition condition, i64 deadline_ns, bool counted);
+  void take_from_dead(Lock& l, u32 holder, u32 queue_to_repair);
+
+  std::vector<u32> free_entries_;
+};
+
+// A block of references that belongs to a value or to arguments.
+struct PackHead {
+  u32 references;
+  u32 buffers;
+  u64 pickle_bytes;
+  // u32 records[references]; pad to 8; struct { u64 offset, size; } buffers[]; pickle; each buffer at a multiple of 64
+};
+struct PackBuffer {
+  u64 offset;
+  u64 size;
+};
+
+// Arguments: ArgsHead, u32 dependencies[], u32 nested[], then items (each at a multiple of 8): ItemHead, bytes.
+// With keywords, each keyword's item follows an item that holds its name.
+struct ArgsHead {
+  u32 positional;
+  u32 keywords;
+  u32 dependencies;
+  u32 nested;
+};
+struct ItemHead {
+  u32 kind;
+  u32 size;
+};
+
+inline u64 align_up(u64 n, u64 a) { return (n + a - 1) & ~(a - 1); }
+
+}  // namespace shoal

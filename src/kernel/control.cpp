@@ -1,0 +1,566 @@
+// The module, and what the node daemon and the session code need of the kernel.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <tuple>
+
+#include "python.h"
+
+namespace nb = nanobind;
+
+namespace shoal {
+
+Arena* arena = nullptr;
+u32 arena_epoch = 0;
+Hooks hooks{};
+
+static Arena& attached() {
+  if (!arena || arena->closed) {
+    if (hooks.not_attached && !require_arena()) throw nb::python_error();
+    throw std::runtime_error("no arena is attached");
+  }
+  return *arena;
+}
+
+// A forked child of user code has the mappings but no slot: its handles count for nothing.
+static void after_fork_in_child() {
+  if (arena) arena->closed = true;
+}
+
+static void take(Arena* a) {
+  static bool registered = false;
+  if (!registered) {
+    pthread_atfork(nullptr, nullptr, after_fork_in_child);
+    registered = true;
+  }
+  arena = a;
+  arena_epoch++;
+}
+
+static int create_arena(u64 capacity_bytes, const std::string& folder, u32 cores, nb::bytes session_id) {
+  if (session_id.size() != 8) throw nb::value_error("session_id must have 8 bytes");
+  try {
+    take(Arena::create(capacity_bytes, folder, cores, reinterpret_cast<const u8*>(session_id.c_str())));
+    arena->adopt_slot(arena->reserve_slot(kRoleDaemon));
+  } catch (const Error& e) {
+    throw std::runtime_error(e.what);
+  }
+  return arena->fd;
+}
+
+static void attach_arena(int fd) {
+  try {
+    take(Arena::attach(fd));
+  } catch (const Error& e) {
+    throw std::runtime_error(e.what);
+  }
+}
+
+struct SlotState {
+  u32 pid, role, queue, running, running_uid_low, kill_reason;
+  u64 running_since_ns, executed;
+  bool blocked, sleeping;
+};
+
+struct QueueState {
+  u32 queue, length, class_id, owner, servers;
+  bool is_mailbox, closed;
+};
+
+struct DeadTaskState {
+  u32 record;
+  u64 uid;
+  u32 queue;
+  i32 retries_left;
+  std::string name;
+  u32 owner;
+  bool cancelled, is_actor_call;
+};
+
+static QueueState queue_state(u32 i) {
+  Queue& q = attached().queue(i);
+  u32 flags = q.flags.load();
+  return {i, q.length.load(), q.class_id, q.owner, q.servers.load(), (flags & kQueueMailbox) != 0, (flags & kQueueClosed) != 0};
+}
+
+static std::vector<QueueState> task_queues() {
+  Arena& a = attached();
+  std::vector<QueueState> found;
+  u32 end = a.head->queues_used;
+  for (u32 i = 2; i < end; i++) {
+    Queue& q = a.queue(i);
+    u32 flags = q.flags.load();
+    if (!(flags & kQueueUsed) || (flags & (kQueueMailbox | kQueueStream))) continue;
+    if ((flags & kQueueWants) && !q.length.load()) {
+      q.flags.fetch_and(~u32(kQueueWants));
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+      if (q.length.load()) q.flags.fetch_or(kQueueWants);
+    }
+    found.push_back(queue_state(i));
+  }
+  return found;
+}
+
+static void assign(u32 slot, u32 queue) {
+  Arena& a = attached();
+  Slot& s = a.slot(slot);
+  a.queue(queue).servers.fetch_add(1);
+  s.queue.store(queue);
+  a.wake_slot(slot);
+}
+
+static bool unassign(u32 slot) {
+  Arena& a = attached();
+  Slot& s = a.slot(slot);
+  u32 qi = s.queue.load();
+  if (!qi || qi == kQueueExit) return s.running.load() == 0;
+  Queue& q = a.queue(qi);
+  a.lock(q.lock, qi);
+  s.queue.store(0);
+  a.unlock(q.lock);
+  q.servers.fetch_sub(1);
+  q.sequence.fetch_add(1);
+  futex_wake(q.sequence, 1 << 20);
+  if (q.flags.fetch_and(~u32(kQueueWants)) & kQueueWants) a.ring();
+  else if (q.length.load()) a.ring();
+  return s.running.load() == 0;
+}
+
+static void end_worker(u32 slot) {
+  unassign(slot);
+  attached().slot(slot).queue.store(kQueueExit);
+  attached().wake_slot(slot);
+}
+
+static std::vector<DeadTaskState> states(const std::vector<DeadTask>& tasks) {
+  std::vector<DeadTaskState> out;
+  for (auto& t : tasks)
+    out.push_back({t.record, t.uid, t.queue, t.retries_left, text_of(t.function), t.owner, t.cancelled,
+                   t.kind == kCall || t.kind == kCallStream});
+  return out;
+}
+
+static u32 error_record(Arena& a, nb::bytes error) {
+  u32 i = a.new_record(kObject);
+  a.hold(i);
+  Record& r = a.record(i);
+  u64 n = error.size();
+  u8* to = r.value_inline;
+  r.value_size = n;
+  if (n > kValueInline) {
+    if (!a.allocate_value(i, n)) {
+      a.spill(std::max<u64>(n, a.head->capacity_bytes / 16));
+      if (!a.allocate_value(i, n)) throw std::runtime_error("no room in the arena for an error report");
+    }
+    to = a.heap(r.value_offset);
+  }
+  std::memcpy(to, error.c_str(), n);
+  r.value_kind = kPickle;
+  a.seal(i, kErrorFlag);
+  return i;
+}
+
+static void requeue(u32 i, bool front, bool use_retry) {
+  Arena& a = attached();
+  Record& r = a.record(i);
+  if (use_retry && r.retries_left > 0) r.retries_left--;
+  r.attempt++;
+  if (r.where == kBlock && r.value_kind == kNoValue) {  // what the dead had begun to write
+    a.free_block(r.value_offset);
+    r.where = kInline;
+  }
+  // A stream starts anew: what was not read yet will be yielded again.
+  if (r.stream && r.kind != kActor)
+    for (u32 item; (item = a.pop_item(r.stream));) a.drop(item);
+  r.produced = 0;
+  r.state.store(kQueued);
+  if (a.queue(r.queue).flags.load() & kQueueClosed) {
+    a.fail_unsealed(i, a.queue(r.queue).error_record);
+    a.release_args(r);
+    a.drop(i);
+    return;
+  }
+  a.push(r.queue, i, front);
+  a.ring();
+}
+
+// Seals a record of a dead process, or one that has not started. True: this call did it.
+static bool fail_record(u32 i, nb::bytes error) {
+  Arena& a = attached();
+  u32 state = a.record(i).state.load() & kStateMask;
+  u32 e = error_record(a, error);
+  bool done = a.fail_unsealed(i, e);
+  a.drop(e);
+  if (done && state == kRunning && a.record(i).kind != kActor) {
+    a.release_args(a.record(i));
+    a.drop(i);
+  }
+  return done;
+}
+
+// 0: sealed already (or gone), 1: had not started, and is sealed now, 2: it is running; its cancel flag is set.
+static int cancel_record(u32 i, u64 uid, nb::bytes error) {
+  Arena& a = attached();
+  Record& r = a.record(i);
+  if (!a.try_hold(i)) return 0;
+  int result = 0;
+  u32 seen = r.state.load();
+  while (r.uid == uid) {
+    u32 plain = seen & kStateMask;
+    if (plain == kRunning) {
+      if (!r.state.compare_exchange_weak(seen, seen | kCancelFlag)) continue;
+      if (r.stream) {
+        a.queue(r.stream).sequence.fetch_add(1);
+        futex_wake(a.queue(r.stream).sequence, 1 << 20);
+      }
+      result = 2;
+    } else if (plain == kPending || plain == kQueued) {
+      if (!r.state.compare_exchange_weak(seen, kCreating)) continue;
+      u32 e = error_record(a, error);
+      a.seal_returns(i, e);
+      a.seal_alias(i, e, kErrorFlag);
+      a.drop(e);
+      result = 1;
+    }
+    break;
+  }
+  a.drop(i);
+  return result;
+}
+
+static u32 running_slot(u32 record, u64 uid) {
+  Arena& a = attached();
+  if (a.record(record).uid != uid) return 0;
+  for (u32 i = 1; i < a.head->slots_used; i++) {
+    Slot& s = a.slot(i);
+    if (s.role == kRoleNone) continue;
+    if (s.running.load() == record) return i;
+    if (s.role != kRoleActor) continue;
+    for (u32 c = s.ledger_first; c; c = a.chunk(c).next)
+      for (auto& e : a.chunk(c).entries)
+        if (e.kind.load() == kExecution && e.record.load() == record) return i;
+  }
+  return 0;
+}
+
+// (record, ready, unreferenced): what happened to an actor; record 0: nothing more.
+static std::tuple<u32, bool, bool> pop_control() {
+  Arena& a = attached();
+  u32 i = a.pop_item(1);
+  if (!i) return {0, false, false};
+  Record& r = a.record(i);
+  u32 seen = r.state.load();
+  if ((seen & kStateMask) != kQueued) return {i, false, true};
+  while (!r.state.compare_exchange_weak(seen, (seen & ~kStateMask) | kRunning)) {
+  }
+  return {i, true, (seen & kUnreferencedFlag) != 0};
+}
+
+static void end_actor(u32 i) { attached().record(i).flags |= kActorEnded; }
+
+static nb::object hold(u32 i) {
+  if (!attached().try_hold(i)) throw nb::value_error("the record is being freed");
+  return nb::steal(adopt_ref(i));
+}
+
+static nb::dict memory_stats() {
+  Arena& a = attached();
+  Header& h = *a.head;
+  nb::dict d;
+  d["capacity_bytes"] = h.capacity_bytes;
+  d["used_bytes"] = h.used_pages.load() * kPageBytes;
+  d["free_warm_bytes"] = h.warm_pages.load() * kPageBytes;
+  d["spilled_bytes"] = h.spilled_bytes.load();
+  d["spilled_objects"] = h.spilled_objects.load();
+  d["fallback_objects"] = h.fallback_objects.load();
+  u64 live = 0;
+  u32 end = std::min(h.segments_used.load(), kMaxRecords / kSegmentRecords) * kSegmentRecords;
+  for (u32 i = 1; i < end; i++) live += (a.record(i).state.load(std::memory_order_relaxed) & kStateMask) != kFree;
+  d["records"] = live;
+  d["records_high"] = end;
+  u32 queues = 0, processes = 0;
+  for (u32 i = 1; i < h.queues_used; i++) queues += (a.queue(i).flags.load() & kQueueUsed) != 0;
+  for (u32 i = 1; i < h.slots_used; i++) processes += a.slot(i).role != kRoleNone;
+  d["queues"] = queues;
+  d["processes"] = processes;
+  d["active"] = h.active.load();
+  return d;
+}
+
+// The biggest values: (uid, name, bytes, count, pids that hold or pin them).
+static std::vector<std::tuple<u64, std::string, u64, u32, std::vector<u32>>> holders(u32 limit) {
+  Arena& a = attached();
+  std::vector<std::pair<u64, u32>> big;
+  u32 end = std::min(a.head->segments_used.load(), kMaxRecords / kSegmentRecords) * kSegmentRecords;
+  for (u32 i = 1; i < end; i++) {
+    Record& r = a.record(i);
+    if ((r.state.load() & kStateMask) != kFree && r.where != kInline) big.push_back({r.value_size, i});
+  }
+  std::sort(big.rbegin(), big.rend());
+  if (big.size() > limit) big.resize(limit);
+  std::vector<std::tuple<u64, std::string, u64, u32, std::vector<u32>>> out;
+  for (auto [bytes, i] : big) {
+    std::vector<u32> pids;
+    for (u32 k = 1; k < a.head->slots_used; k++) {
+      Slot& s = a.slot(k);
+      bool holds = false;
+      for (u32 c = s.role != kRoleNone ? s.ledger_first : 0; c && !holds; c = a.chunk(c).next)
+        for (auto& e : a.chunk(c).entries) holds = holds || (e.kind.load() != kEntryFree && e.record.load() == i);
+      if (holds) pids.push_back(s.pid);
+    }
+    Record& r = a.record(i);
+    const char* where = r.where == kFile ? "on disk" : r.pins.load() ? "pinned" : "in memory";
+    out.push_back({r.uid, where, bytes, r.count.load(), pids});
+  }
+  return out;
+}
+
+// Live records of tasks, calls, actors and objects, for state lists.
+static nb::list list_records(u32 limit) {
+  Arena& a = attached();
+  nb::list out;
+  u32 end = std::min(a.head->segments_used.load(), kMaxRecords / kSegmentRecords) * kSegmentRecords;
+  for (u32 i = 1; i < end && nb::len(out) < limit; i++) {
+    Record& r = a.record(i);
+    u32 state = r.state.load();
+    if ((state & kStateMask) == kFree || !a.try_hold(i)) continue;
+    nb::object ref = nb::steal(adopt_ref(i));
+    nb::dict d;
+    d["ref"] = ref;
+    d["record"] = i;
+    d["uid"] = r.uid;
+    d["kind"] = u32(r.kind);
+    d["state"] = state & kStateMask;
+    d["is_error"] = (state & kErrorFlag) != 0;
+    d["count"] = r.count.load() - 1;
+    d["size_bytes"] = r.value_size;
+    d["where"] = u32(r.where);
+    d["owner"] = r.owner;
+    d["owner_pid"] = a.slot(r.owner).pid.load();
+    d["queue"] = r.queue;
+    d["attempt"] = r.attempt;
+    std::string name = r.function ? text_of(r.function) : "";
+    d["name"] = nb::steal(PyUnicode_DecodeUTF8(name.data(), Py_ssize_t(name.size()), "replace"));
+    d["queued_ns"] = r.queued_ns;
+    d["started_ns"] = r.started_ns;
+    d["finished_ns"] = r.finished_ns;
+    out.append(d);
+  }
+  return out;
+}
+
+static bool wait_doorbell(double timeout_s) {
+  Arena& a = attached();
+  static u32 seen = 0;
+  Header& h = *a.head;
+  i64 deadline = deadline_of(timeout_s);
+  nb::gil_scoped_release nogil;
+  h.doorbell_sleeper.store(1);
+  for (;;) {
+    u32 now = h.doorbell.load();
+    if (now != seen) {
+      seen = now;
+      return true;
+    }
+    i64 left = deadline < 0 ? -1 : deadline - i64(now_ns());
+    if (deadline >= 0 && left <= 0) return false;
+    futex_wait(h.doorbell, now, left);
+  }
+}
+
+// function_record(value, name) -> ObjectRef: a function or method, its name beside it.
+static nb::object function_record(nb::handle value, const std::string& name) {
+  Arena& a = attached();
+  u32 i = text_record(name.data(), Py_ssize_t(name.size()));
+  nb::object ref = nb::steal(adopt_ref(i));
+  if (!encode_value(value.ptr(), i)) throw nb::python_error();
+  a.seal(i, 0);
+  return ref;
+}
+
+// Which record (and uid) an ObjectRef's work is: its own, or the task's of which it is a return.
+static nb::object task_of_ref(nb::handle ref) {
+  if (!is_ref(ref.ptr())) throw nb::type_error("an ObjectRef is needed");
+  if (!check_ref(ref.ptr())) throw nb::python_error();
+  Record& r = attached().record(ref_record(ref.ptr()));
+  if (r.kind == kReturn && r.first_return) return nb::make_tuple(r.first_return, r.queued_ns);
+  return nb::make_tuple(ref_record(ref.ptr()), r.uid);
+}
+
+static void set_hooks(nb::dict d) {
+  auto get = [&](const char* name) {
+    nb::object o = nb::borrow(d[name]);
+    return o.release().ptr();
+  };
+  hooks = {get("serialize"), get("raise_error"), get("store_full"), get("get"),         get("put"),
+           get("wait"),      get("loads"),       get("stream"),     get("not_attached")};
+}
+
+static void add_daemon_functions(nb::module_& m) {
+  m.def("create_arena", create_arena);
+  m.def("attach_arena", attach_arena);
+  m.def("detach_arena", [] {
+    if (!arena) return;
+    arena->closed = true;
+    arena = nullptr;  // the mapping stays: views may still point into it
+    arena_epoch++;
+  });
+  m.def("attached", [] { return arena && !arena->closed; });
+  m.def("forked", [] { return arena && arena->closed; });
+  m.def("arena_epoch", [] { return arena_epoch; });
+  m.def("session_id", [] { return nb::bytes(reinterpret_cast<const char*>(attached().head->session_id), 8); });
+  m.def("reserve_slot", [](u32 role) { return attached().reserve_slot(role); });
+  m.def("adopt_slot", [](u32 slot) {
+    if (!arena) throw std::runtime_error("no arena is attached");
+    arena->closed = false;
+    arena->adopt_slot(slot);
+    arena_epoch++;
+  });
+  m.def("my_slot", [] { return attached().me; });
+  m.def("set_slot_pid", [](u32 slot, u32 pid) { attached().slot(slot).pid = pid; });
+  m.def("set_slot_job", [](u32 slot, u32 job) { attached().slot(slot).job = job; });
+  m.def("set_kill_reason", [](u32 slot, u32 reason) { attached().slot(slot).kill_reason = reason; });
+  m.def("set_lent", [](u32 slot, bool lent) { attached().slot(slot).lent = lent; });
+  m.def("slot_state", [](u32 i) {
+    Slot& s = attached().slot(i);
+    return SlotState{s.pid,     s.role, s.queue, s.running, 0, s.kill_reason, s.running_since_ns, s.executed, s.blocked.load() > 0,
+                     s.sleeping.load() > 0};
+  });
+  m.def("repair_slot", [](u32 slot) { return states(attached().repair_slot(slot)); });
+  m.def("orphaned_tasks", [](u32 owner) { return states(attached().orphaned(owner)); });
+  m.def("slot_submitted", [](u32 slot) { return attached().slot(slot).submitted != 0; });
+  m.def("free_queues_of", [](u32 owner) {
+    Arena& a = attached();
+    for (u32 i = 2; i < a.head->queues_used; i++) {
+      Queue& q = a.queue(i);
+      if (q.owner == owner && (q.flags.load() & (kQueueUsed | kQueueMailbox | kQueueStream)) == kQueueUsed && !q.length.load())
+        a.free_queue(i);
+    }
+  });
+  m.def("requeue", requeue, nb::arg("record"), nb::arg("front") = true, nb::arg("use_retry") = true);
+  m.def("fail_record", fail_record);
+  m.def("cancel_record", cancel_record);
+  m.def("running_slot", running_slot);
+}
+
+static void add_queue_functions(nb::module_& m) {
+  m.attr("CONTROL_QUEUE") = 1;
+  m.def("create_queue", [](u32 owner, u32 class_id, bool is_mailbox) {
+    return attached().new_queue(owner, class_id, is_mailbox ? u32(kQueueMailbox) : 0u);
+  });
+  m.def("serve_mailbox", [](u32 queue) { attached().queue(queue).class_id = attached().me; });
+  m.def("close_queue", [](u32 queue, nb::bytes error) {
+    Arena& a = attached();
+    u32 e = error_record(a, error);
+    u32 n = a.close_queue(queue, e);
+    a.drop(e);
+    return n;
+  });
+  m.def("free_queue", [](u32 queue) { attached().free_queue(queue); });
+  m.def("rename_queue_class", [](u32 queue, u32 class_id) { attached().queue(queue).class_id = class_id; });
+  m.def("queue_state", queue_state);
+  m.def("task_queues", task_queues);
+  m.def("pop_control", pop_control);
+  m.def("end_actor", end_actor);
+  m.def("assign", assign);
+  m.def("unassign", unassign);
+  m.def("end_worker", end_worker);
+  m.def("set_starving", [](bool on) { attached().head->starving = on; });
+  m.def("wake_slot", [](u32 slot) { attached().wake_slot(slot); });
+  m.def("wait_doorbell", wait_doorbell);
+  m.def("ring_doorbell", [] { attached().ring(); });
+  m.def("activate", [] { attached().activate(); });
+  m.def("deactivate", [] { attached().deactivate(); });
+  m.def("may_spin", [] { return attached().may_spin(); });
+  m.def("queue_length", [](u32 queue) { return attached().queue(queue).length.load(); });
+  m.def("queue_closed", [](u32 queue) { return (attached().queue(queue).flags.load() & kQueueClosed) != 0; });
+}
+
+static void add_record_functions(nb::module_& m) {
+  m.def("record_state", [](u32 i) { return attached().record(i).state.load() & kStateMask; });
+  m.def("record_uid", [](u32 i) { return attached().record(i).uid; });
+  m.def("record_is_error", [](u32 i) { return (attached().record(i).state.load() & kErrorFlag) != 0; });
+  m.def("record_count", [](u32 i) { return attached().record(i).count.load(); });
+  m.def("record_kind", [](u32 i) { return u32(attached().record(i).kind); });
+  m.def("record_size", [](u32 i) { return attached().record(i).value_size; });
+  m.def("record_where", [](u32 i) { return u32(attached().record(i).where); });
+  m.def("record_pid", [](u32 i) { return attached().slot(attached().record(i).owner).pid.load(); });
+  m.def("record_cancelled", [](u32 i) { return (attached().record(i).state.load() & kCancelFlag) != 0; });
+  m.def("record_actor", [](u32 i) { return attached().record(i).actor; });
+  m.def("record_name", [](u32 i) { return text_of(attached().record(i).function); });
+  m.def("read_record", [](u32 i) {
+    bool is_error;
+    PyObject* value = decode_value(i, &is_error);
+    if (!value) throw nb::python_error();
+    return nb::steal(value);
+  });
+  m.def("hold", hold);
+  m.def("keep", [](u32 i) { return attached().try_hold(i); });
+  m.def("release", [](u32 i) { attached().drop(i); });
+  m.def("function_record", function_record);
+  m.def("task_of_ref", task_of_ref);
+  m.def("spill", [](u64 bytes) { return attached().spill(bytes); });
+  m.def("trim", [](double idle_s) {
+    Arena& a = attached();
+    return a.trim_heap(idle_s) + a.trim_records();
+  });
+  m.def("memory_stats", memory_stats);
+  m.def("holders", holders);
+  m.def("list_records", list_records);
+  m.def("set_hooks", set_hooks);
+}
+
+}  // namespace shoal
+
+NB_MODULE(_kernel, m) {
+  using namespace shoal;
+  m.attr("ROLE_DAEMON") = u32(kRoleDaemon);
+  m.attr("ROLE_DRIVER") = u32(kRoleDriver);
+  m.attr("ROLE_WORKER") = u32(kRoleWorker);
+  m.attr("ROLE_ACTOR") = u32(kRoleActor);
+  m.attr("FREE") = u32(kFree);
+  m.attr("CREATING") = u32(kCreating);
+  m.attr("PENDING") = u32(kPending);
+  m.attr("QUEUED") = u32(kQueued);
+  m.attr("RUNNING") = u32(kRunning);
+  m.attr("SEALED") = u32(kSealed);
+  nb::class_<SlotState>(m, "SlotState")
+      .def_ro("pid", &SlotState::pid)
+      .def_ro("role", &SlotState::role)
+      .def_ro("queue", &SlotState::queue)
+      .def_ro("running", &SlotState::running)
+      .def_ro("running_since_ns", &SlotState::running_since_ns)
+      .def_ro("blocked", &SlotState::blocked)
+      .def_ro("sleeping", &SlotState::sleeping)
+      .def_ro("executed", &SlotState::executed)
+      .def_ro("kill_reason", &SlotState::kill_reason);
+  nb::class_<QueueState>(m, "QueueState")
+      .def_ro("queue", &QueueState::queue)
+      .def_ro("length", &QueueState::length)
+      .def_ro("class_id", &QueueState::class_id)
+      .def_ro("owner", &QueueState::owner)
+      .def_ro("servers", &QueueState::servers)
+      .def_ro("is_mailbox", &QueueState::is_mailbox)
+      .def_ro("closed", &QueueState::closed);
+  nb::class_<DeadTaskState>(m, "DeadTask")
+      .def_ro("record", &DeadTaskState::record)
+      .def_ro("uid", &DeadTaskState::uid)
+      .def_ro("queue", &DeadTaskState::queue)
+      .def_ro("retries_left", &DeadTaskState::retries_left)
+      .def_ro("name", &DeadTaskState::name)
+      .def_ro("owner", &DeadTaskState::owner)
+      .def_ro("cancelled", &DeadTaskState::cancelled)
+      .def_ro("is_actor_call", &DeadTaskState::is_actor_call);
+  add_daemon_functions(m);
+  add_queue_functions(m);
+  add_record_functions(m);
+  if (!add_ref_type(m.ptr()) || !add_codec(m.ptr()) || !add_submitter(m.ptr()) || !add_work(m.ptr()) || !add_objects(m.ptr()) ||
+      !add_watch(m.ptr()))
+    throw nb::python_error();
+}

@@ -1,0 +1,107 @@
+// What the Python-facing files of the kernel share. The GIL is held unless said otherwise.
+#pragma once
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#include <vector>
+
+#include "arena.h"
+
+namespace shoal {
+
+extern Arena* arena;      // of this process, or null
+extern u32 arena_epoch;   // grows with each attach
+
+// Python functions that the package gives the kernel at import (set_hooks).
+struct Hooks {
+  PyObject* serialize;       // (value) -> bytes | (bytes, [buffers])
+  PyObject* raise_error;     // (exception object from a record) -> raises
+  PyObject* store_full;      // (bytes, errno) -> raises
+  PyObject* get_slow;        // get(*args, **kwargs) for everything the fast path does not take
+  PyObject* put_slow;
+  PyObject* wait_slow;
+  PyObject* loads;           // pickle.loads
+  PyObject* stream;          // (ObjectRef) -> what a streaming call returns
+  PyObject* not_attached;    // () -> raises
+};
+extern Hooks hooks;
+
+// Owns one reference.
+class Own {
+ public:
+  Own(PyObject* o = nullptr) : o_(o) {}
+  Own(const Own&) = delete;
+  Own& operator=(const Own&) = delete;
+  Own(Own&& other) noexcept : o_(other.release()) {}
+  ~Own() { Py_XDECREF(o_); }
+  PyObject* get() const { return o_; }
+  PyObject* release() {
+    PyObject* o = o_;
+    o_ = nullptr;
+    return o;
+  }
+  explicit operator bool() const { return o_ != nullptr; }
+
+ private:
+  PyObject* o_;
+};
+
+// ---- ref.cpp
+struct RefObject {
+  PyObject_HEAD
+  u32 record;
+  u32 entry;  // in the ledger
+  u64 uid;
+  u32 epoch;
+  u32 mark;  // see wait(): finds duplicates
+};
+extern PyTypeObject* RefType;
+PyObject* new_ref(u32 record);      // takes one count more
+PyObject* adopt_ref(u32 record);    // the caller's count becomes the handle's
+inline bool is_ref(PyObject* o) { return Py_TYPE(o) == RefType; }
+bool check_ref(PyObject* o);        // of this session? else raises
+inline u32 ref_record(PyObject* o) { return reinterpret_cast<RefObject*>(o)->record; }
+bool add_ref_type(PyObject* module);
+
+// ---- codec.cpp
+bool require_arena();
+// Writes the value into the record (its count is at least 1). False: an exception is set.
+bool encode_value(PyObject* value, u32 record);
+// The value, or the exception object when *is_error. Null: an exception is set.
+PyObject* decode_value(u32 record, bool* is_error);
+// Decodes; raises when it is an error.
+PyObject* get_value(u32 record);
+bool encode_args(u32 record, PyObject* const* args, Py_ssize_t positional, PyObject* keyword_names);
+// Arguments of an execution. *failed: the dependency whose error they are.
+bool decode_args(u32 record, std::vector<PyObject*>& values, PyObject** keyword_names, u32* failed);
+u32 text_record(const char* text, Py_ssize_t size);  // a record holding a str in its arguments' place
+std::string text_of(u32 record);
+bool add_codec(PyObject* module);
+
+// ---- submit.cpp, work.cpp, control.cpp, watch.cpp
+bool add_submitter(PyObject* module);
+bool add_work(PyObject* module);
+bool add_objects(PyObject* module);
+bool add_watch(PyObject* module);
+void add_control(PyObject* module);
+
+// Runs a wait without the GIL and lets Python's signal handlers run in between. False: an exception is set.
+template <class F> bool waiting(F wait, Arena::Wait* result) {
+  for (;;) {
+    Arena::Wait w;
+    Py_BEGIN_ALLOW_THREADS
+    w = wait();
+    Py_END_ALLOW_THREADS
+    if (PyErr_CheckSignals() != 0) return false;
+    if (w != Arena::Wait::kInterrupted) {
+      *result = w;
+      return true;
+    }
+  }
+}
+
+inline i64 deadline_of(double timeout_s) { return timeout_s < 0 ? -1 : i64(now_ns()) + i64(timeout_s * 1e9); }
+
+}  // namespace shoal

@@ -1,0 +1,165 @@
+// Queues: a table of them, FIFO lists of records, and the wake-ups of who serves them.
+#include "arena.h"
+
+namespace shoal {
+
+u32 Arena::new_queue(u32 owner, u32 class_id, u32 flags) {
+  lock(head->queue_lock);
+  u32 i = head->free_queue;
+  if (i) {
+    head->free_queue = queue(i).next_free;
+  } else if (head->queues_used < kMaxQueues) {
+    i = head->queues_used++;
+  }
+  unlock(head->queue_lock);
+  if (!i) throw Error{"a node has at most " + std::to_string(kMaxQueues) + " queues (actors, streams, scheduling classes)"};
+  Queue& q = queue(i);
+  q.lock.holder = 0;
+  q.head = q.tail = 0;
+  q.length = 0;
+  q.class_id = class_id;
+  q.owner = owner;
+  q.servers = 0;
+  q.sequence.fetch_add(1);
+  q.sleepers = q.spinners = 0;
+  q.error_record = 0;
+  q.flags = flags | kQueueUsed;
+  if (!(flags & kQueueStream)) self->submitted = 1;
+  return i;
+}
+
+// Whatever is still in it goes: items of a stream are dropped, tasks must have been failed before (close_queue).
+void Arena::free_queue(u32 i) {
+  Queue& q = queue(i);
+  if (!(q.flags & kQueueUsed)) return;
+  for (u32 r; (r = pop_item(i));) drop(r);
+  u32 error = q.error_record;
+  q.error_record = 0;
+  q.flags = 0;
+  if (error) drop(error);
+  lock(head->queue_lock);
+  q.next_free = head->free_queue;
+  head->free_queue = i;
+  unlock(head->queue_lock);
+}
+
+// From now on everything pushed is sealed with the error. error_record is counted by the queue.
+u32 Arena::close_queue(u32 i, u32 error_record) {
+  Queue& q = queue(i);
+  lock(q.lock, i);
+  if (!q.error_record) {
+    hold(error_record);
+    q.error_record = error_record;
+  }
+  q.flags.fetch_or(kQueueClosed);
+  u32 list = q.head;
+  q.head = q.tail = 0;
+  q.length = 0;
+  unlock(q.lock);
+  u32 n = 0;
+  while (list) {
+    u32 next = record(list).next;
+    fail_unsealed(list, error_record);
+    discard(list);
+    n++;
+    list = next;
+  }
+  q.sequence.fetch_add(1);
+  futex_wake(q.sequence, 1 << 20);
+  return n;
+}
+
+void Arena::wake_queue(Queue& q, int count) {
+  q.sequence.fetch_add(1, std::memory_order_seq_cst);
+  if (q.sleepers.load(std::memory_order_seq_cst)) futex_wake(q.sequence, count);
+}
+
+// Links a record at the end (or the front). False: the queue is closed. `follower` gets the call that waited for this one.
+bool Arena::link(u32 qi, u32 i, bool front, u32* follower) {
+  Queue& q = queue(qi);
+  Record& r = record(i);
+  lock(q.lock, qi);
+  if (q.flags.load(std::memory_order_relaxed) & kQueueClosed) {
+    unlock(q.lock);
+    return false;
+  }
+  if (front) {
+    r.next = q.head;
+    q.head = i;
+    if (!q.tail) q.tail = i;
+  } else {
+    r.next = 0;
+    if (q.tail) {
+      record(q.tail).next = i;
+    } else {
+      q.head = i;
+    }
+    q.tail = i;
+  }
+  q.length.store(q.length.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  if (follower) *follower = r.follower.exchange(kClosed) & ~kClosed;
+  unlock(q.lock);
+  return true;
+}
+
+void Arena::push(u32 qi, u32 i, bool front) {
+  if (!link(qi, i, front, nullptr)) return;
+  wake_queue(queue(qi), 1);
+}
+
+u32 Arena::pop_item(u32 qi) {
+  Queue& q = queue(qi);
+  if (!q.length.load(std::memory_order_acquire)) return 0;
+  lock(q.lock, qi);
+  u32 i = q.head;
+  if (i) {
+    q.head = record(i).next;
+    if (!q.head) q.tail = 0;
+    record(i).next = 0;
+    q.length.store(q.length.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  }
+  unlock(q.lock);
+  return i;
+}
+
+// The next execution of a task queue or mailbox: RUNNING, and in this process's ledger.
+u32 Arena::pop(u32 qi, bool check_assignment) {
+  Queue& q = queue(qi);
+  if (!q.length.load(std::memory_order_acquire)) return 0;
+  for (;;) {
+    lock(q.lock, qi);
+    if (check_assignment && self->queue.load(std::memory_order_relaxed) != qi) {
+      unlock(q.lock);
+      return 0;
+    }
+    u32 i = q.head;
+    if (!i) {
+      unlock(q.lock);
+      return 0;
+    }
+    Record& r = record(i);
+    u32 entry = enter(i, kExecution);
+    q.head = r.next;
+    u32 left = q.length.load(std::memory_order_relaxed) - 1;
+    q.length.store(left, std::memory_order_relaxed);
+    if (!q.head) {
+      q.tail = 0;
+      if (q.flags.load(std::memory_order_relaxed) & kQueueWants) q.flags.fetch_and(~u32(kQueueWants));
+    }
+    r.next = 0;
+    u32 expected = kQueued;
+    bool mine = r.state.compare_exchange_strong(expected, kRunning, std::memory_order_acq_rel);
+    if (mine) self->running.store(i, std::memory_order_relaxed);
+    unlock(q.lock);
+    // Somebody else may take what is left while this one runs.
+    if (left && q.sleepers.load(std::memory_order_relaxed) && q.spinners.load(std::memory_order_relaxed) <= 0) wake_queue(q, 1);
+    if (mine) {
+      popped_entry = entry;
+      return i;
+    }
+    strike(entry);
+    discard(i);  // cancelled while it was queued
+  }
+}
+
+}  // namespace shoal

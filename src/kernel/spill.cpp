@@ -1,0 +1,130 @@
+// Values in files: what does not fit into the arena, and what made room for others. Readers map the files.
+#include "arena.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+namespace shoal {
+
+static constexpr double kDiskLimit = 0.95;  // of a disk that spilling may fill
+static constexpr u64 kSpillMinimum = 16 * 1024;
+
+std::string Arena::file_of(u64 uid) const {
+  char name[32];
+  std::snprintf(name, sizeof name, "/%016llx", static_cast<unsigned long long>(uid));
+  return std::string(head->spill_directory) + name;
+}
+
+static bool disk_has_room(const char* folder, u64 bytes) {
+  struct statvfs s;
+  if (statvfs(folder, &s) != 0) return false;
+  double total = double(s.f_blocks) * double(s.f_frsize);
+  double free = double(s.f_bavail) * double(s.f_frsize);
+  return free - double(bytes) >= total * (1 - kDiskLimit);
+}
+
+static bool write_all(int descriptor, const void* data, u64 bytes) {
+  const char* at = static_cast<const char*>(data);
+  while (bytes) {
+    ssize_t n = write(descriptor, at, std::min<u64>(bytes, 1u << 30));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return false;
+    }
+    at += n;
+    bytes -= u64(n);
+  }
+  return true;
+}
+
+bool Arena::value_to_file(u32 i, const std::vector<std::pair<const void*, u64>>& parts) {
+  Record& r = record(i);
+  u64 bytes = 0;
+  for (auto& part : parts) bytes += part.second;
+  if (!disk_has_room(head->spill_directory, bytes)) {
+    errno = ENOSPC;
+    return false;
+  }
+  mkdir(head->spill_directory, 0700);
+  std::string path = file_of(r.uid);
+  int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (descriptor < 0) return false;
+  for (auto& part : parts) {
+    if (!write_all(descriptor, part.first, part.second)) {
+      int code = errno;
+      close(descriptor);
+      unlink(path.c_str());
+      errno = code;
+      return false;
+    }
+  }
+  close(descriptor);
+  r.value_size = bytes;
+  head->spilled_bytes.fetch_add(bytes);
+  head->spilled_objects.fetch_add(1);
+  r.where = kFile;
+  return true;
+}
+
+// Moves one unpinned value to a file. The references in it stay with the record (in its arguments' place).
+bool Arena::spill_one(u32 i) {
+  Record& r = record(i);
+  u32 count = r.count.load(std::memory_order_relaxed);
+  if ((r.state.load(std::memory_order_acquire) & kStateMask) != kSealed || r.where != kBlock || r.value_size < kSpillMinimum)
+    return false;
+  do {
+    if (!count) return false;
+  } while (!r.count.compare_exchange_weak(count, count + 1));
+  u32 entry = enter(i, kSpill);
+  bool done = false;
+  u32 free = 0;
+  bool sealed = (r.state.load(std::memory_order_acquire) & kStateMask) == kSealed;
+  if (sealed && r.where == kBlock && !r.args_size && r.pins.compare_exchange_strong(free, kSpilling)) {
+    u64 offset = r.value_offset;
+    const u8* bytes = heap(offset);
+    const u32* held = nullptr;
+    u32 n = 0;
+    if (r.value_kind == kPack) {
+      n = reinterpret_cast<const PackHead*>(bytes)->references;
+      held = reinterpret_cast<const u32*>(bytes + sizeof(PackHead));
+    } else if (r.value_kind == kRefList || r.value_kind == kRefTuple) {
+      n = u32(r.value_size / 4);
+      held = reinterpret_cast<const u32*>(bytes);
+    }
+    if (n * 4 <= kArgsInline && value_to_file(i, {{bytes, r.value_size}})) {
+      std::memcpy(r.args_inline, held, n * 4);
+      r.args_size = n * 4;
+      free_block(offset);
+      done = true;
+    }
+    r.pins.store(0);
+  }
+  strike(entry);
+  drop(i);
+  return done;
+}
+
+u64 Arena::spill(u64 bytes_wanted) {
+  u64 freed = 0;
+  u32 end = std::min(head->segments_used.load(), kMaxRecords / kSegmentRecords) * kSegmentRecords;
+  if (!end) return 0;
+  u32 start = head->spill_cursor.load() % end;
+  for (u32 n = 0; n < end && freed < bytes_wanted; n++) {
+    u32 i = (start + n) % end;
+    if (!i) continue;
+    u64 bytes = record(i).value_size;
+    if (spill_one(i)) freed += bytes;
+    head->spill_cursor.store(i + 1);
+  }
+  return freed;
+}
+
+}  // namespace shoal
