@@ -1,7 +1,7 @@
 """Everything Shoal raises. All of it derives from ``RayError`` (also called ``ShoalError``) and survives pickling.
 
-An error a task raised reaches the caller as a class that is both ``RayTaskError`` and the user's own class, so that either can be
-caught; its text is the remote traceback.
+An error a task raised reaches the caller as a class that is both ``RayTaskError`` and the user's own class, so that either can
+be caught; its text is the remote traceback.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import sys
 import traceback
 import types
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
 LOCAL_ADDRESS = "127.0.0.1"
-_PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGE_FOLDER = str(Path(__file__).resolve().parent) + os.sep
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: set for classes made by a class statement
 _DEPENDENCY_NOTE = "  At least one of the input arguments for this task could not be computed:"
 
@@ -76,8 +78,8 @@ class RayTaskError(RayError):
     ) -> RayTaskError:
         """What a worker makes of ``error``, raised by user code.
 
-        When a task failed because one of its arguments had failed, the innermost user error stays the cause. A cause that cannot
-        be pickled is replaced by a ``RayError`` that carries its text."""
+        When a task failed because one of its arguments had failed, the innermost user error stays the cause. A cause that
+        cannot be pickled is replaced by a ``RayError`` that carries its text."""
         text = format_user_traceback(error)
         cause = error
         if isinstance(error, RayTaskError):
@@ -92,8 +94,8 @@ class RayTaskError(RayError):
     def as_instanceof_cause(self) -> RayTaskError:
         """An error that is an instance of ``RayTaskError`` and of the cause's class, with the cause's attributes.
 
-        Falls back to this plain error when the class can't be a base (final, or with a layout or constructor of its own), or is no
-        ``Exception``."""
+        Falls back to this plain error when the class can't be a base (final, or with a layout or constructor of its own), or
+        is no ``Exception``."""
         cause_class = type(self.cause)
         if issubclass(RayTaskError, cause_class) or not isinstance(self.cause, Exception):
             return self
@@ -386,7 +388,7 @@ class OwnerDiedError(ObjectLostError):
 class ObjectReconstructionFailedError(ObjectLostError):
     """The lost value can't be computed again; ``reason`` is a key of ``REASON_MESSAGES``."""
 
-    REASON_MESSAGES = {
+    REASON_MESSAGES: ClassVar[dict[str, str]] = {
         "MAX_ATTEMPTS_EXCEEDED": "the maximum number of task retries has been exceeded; raise max_retries",
         "LINEAGE_EVICTED": "its lineage has been evicted to reduce memory pressure; raise RAY_max_lineage_bytes",
         "PUT": "it was created by put(), which has no task to run again; return the value from a task instead",
@@ -526,15 +528,13 @@ def format_user_traceback(error: BaseException) -> str:
 
 def _first_lines(error: BaseException) -> str:
     """Where ``error`` was raised again, without its own (long) text."""
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_PACKAGE_FOLDER)
-    ]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_PACKAGE_FOLDER)]
     return "Traceback (most recent call last):\n" + "".join(traceback.format_list(frames)).rstrip("\n")
 
 
 def _dump(cause: BaseException) -> bytes:
-    """A pickle of ``cause``. When its class can't be rebuilt from its ``args`` (a constructor of its own, the usual mistake), one
-    that restores class, ``args`` and attributes without calling the constructor."""
+    """A pickle of ``cause``. When its class can't be rebuilt from its ``args`` (a constructor of its own, the usual mistake),
+    one that restores class, ``args`` and attributes without calling the constructor."""
     import cloudpickle  # only when something failed: it is slow to import
 
     dumped = bytes(cloudpickle.dumps(cause))
@@ -596,8 +596,8 @@ def _dual_class(cause_class: type[BaseException]) -> Callable[[RayTaskError], Ra
 
 
 def _make_dual_class(cause_class: type[BaseException]) -> Callable[[RayTaskError], RayTaskError]:
-    built_in = next(base for base in cause_class.__mro__ if not base.__flags__ & _HEAP_TYPE)
-    is_group = sys.version_info >= (3, 11) and issubclass(built_in, BaseExceptionGroup)
+    built_in: Any = next(base for base in cause_class.__mro__ if not base.__flags__ & _HEAP_TYPE)
+    is_group = built_in.__name__ in ("BaseExceptionGroup", "ExceptionGroup")  # not there before Python 3.11
 
     def make(cls: type[RayTaskError], error: RayTaskError) -> Any:
         # The built-in base makes the instance: a __new__ of the user's may want arguments that nobody has any longer.
@@ -635,10 +635,7 @@ def _native_attributes(cause_class: type[BaseException]) -> set[str]:
     native = (types.MemberDescriptorType, types.GetSetDescriptorType)
     bases = [base for base in cause_class.__mro__ if base not in (BaseException, Exception, object)]
     return {
-        name
-        for base in bases
-        for name, value in vars(base).items()
-        if isinstance(value, native) and not name.startswith("__")
+        name for base in bases for name, value in vars(base).items() if isinstance(value, native) and not name.startswith("__")
     }
 
 

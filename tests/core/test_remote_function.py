@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import os
 import pickle
+from typing import TYPE_CHECKING
 
 import cloudpickle
 import pytest
-from fake_engine import FakeEngine
 
 import shoal
 from shoal.core.remote_function import RemoteFunction
+
+if TYPE_CHECKING:
+    from fake_engine import FakeEngine
 
 
 @shoal.remote
@@ -114,7 +117,7 @@ def test_it_looks_like_its_function() -> None:
 
 
 def test_bind_without_a_graph_library_says_so() -> None:
-    with pytest.raises(NotImplementedError, match="shoal.dag"):
+    with pytest.raises(NotImplementedError, match=r"shoal\.dag"):
         add.bind(1)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.core.actor_exit import ActorExit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def ray_ready(instance: Any) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.core import session
 from shoal.core.actor_handle import ActorHandle
 from shoal.core.binding import bind
 from shoal.core.descriptors import ClassSpec
-from shoal.core.options import ActorOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from shoal.core.options import ActorOptions
 
 
 class ActorClassInheritanceException(TypeError):
@@ -22,14 +26,14 @@ class ActorClass:
     It can't be a base class: inherit from the plain class, and decorate the subclass.
     """
 
-    def __new__(cls, *args: Any) -> ActorClass:
+    def __new__(cls, *args: Any) -> Self:
         # ``class Sub(SomeActor)`` makes Python call type(SomeActor)(name, bases, namespace).
         if len(args) == 3 and isinstance(args[1], tuple):
             for base in args[1]:
                 if isinstance(base, ActorClass):
                     raise ActorClassInheritanceException(
-                        f"Attempted to define subclass '{args[0]}' of actor class '{base._spec.name}'. Inheriting from actor classes is "
-                        "not supported: inherit from the plain class and make the derived class an actor class (with @remote)."
+                        f"Attempted to define subclass '{args[0]}' of actor class '{base._spec.name}'. "
+                        "Inheriting from actor classes is not supported: inherit from the plain class and make the derived class an actor class (with @remote)."
                     )
         return super().__new__(cls)
 
@@ -50,8 +54,8 @@ class ActorClass:
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
         """Starts an actor and returns its handle at once; the constructor runs in the actor.
 
-        Raises TypeError when the arguments do not fit the constructor, and ActorAlreadyExistsError (a ValueError) when the name is taken
-        and ``get_if_exists`` is not set."""
+        Raises TypeError when the arguments do not fit the constructor, and ActorAlreadyExistsError (a ValueError) when the
+        name is taken and ``get_if_exists`` is not set."""
         engine = session.current_engine()
         self._spec.init_signature.check(self._spec.name, args, kwargs)
         return ActorHandle(engine.create_actor(self._spec, args, kwargs, self._options))

@@ -8,7 +8,8 @@ from shoal.core import session
 
 
 class ActorExit(BaseException):
-    """The actor wants to end, for good. Workers understand it; user code must let it pass, but the actor ends even if it does not."""
+    """The actor wants to end, for good. Workers understand it; user code must let it pass, but the actor ends even if it does
+    not."""
 
 
 class AsyncioActorExit(ActorExit):
@@ -16,7 +17,8 @@ class AsyncioActorExit(ActorExit):
 
 
 def exit_actor() -> NoReturn:
-    """Ends the actor whose method calls this. It is not restarted; callers and queued calls get ActorDiedError, running calls finish.
+    """Ends the actor whose method calls this. It is not restarted; callers and queued calls get ActorDiedError, running calls
+    finish.
 
     Raises TypeError outside of an actor."""
     engine = session.current_session().engine if session.is_initialized() else None  # type: ignore[union-attr]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.core import session
 from shoal.core.binding import bind
 from shoal.core.descriptors import MethodSpec, check_group
-from shoal.core.engine import ActorState
 from shoal.core.ids import ActorID
 from shoal.core.options import CallOptions, check_returns
 from shoal.exceptions import ActorHandleNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shoal.core.engine import ActorState
 
 
 class ActorHandle:
@@ -69,7 +72,8 @@ class ActorMethod:
         self._session = owner
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the method. Returns a reference: a list for ``num_returns`` > 1, None for 0, an ObjectRefGenerator for a stream.
+        """Calls the method. Returns a reference: a list for ``num_returns`` > 1, None for 0, an ObjectRefGenerator for a
+        stream.
 
         Raises TypeError when the arguments do not fit, ActorHandleNotFoundError for a handle of an earlier session, and
         PendingCallsLimitExceeded when ``max_pending_calls`` of this handle are open."""
@@ -116,8 +120,8 @@ def check_session(state: ActorState, owner: session.Session | None) -> None:
     """Raises ActorHandleNotFoundError when the actor belongs to another session than the one that runs."""
     if owner is not session.current_session():
         raise ActorHandleNotFoundError(
-            f"ActorHandle objects are not valid across sessions. The handle of actor {state.actor_id.hex()} ({state.spec.name}) was made "
-            "in a session that has ended, as after shutdown() and init(). Make the actor again in this session."
+            f"ActorHandle objects are not valid across sessions. The handle of actor {state.actor_id.hex()} "
+            f"({state.spec.name}) was made in a session that has ended, as after shutdown() and init(). Make the actor again in this session."
         )
 
 

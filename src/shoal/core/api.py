@@ -1,7 +1,7 @@
 """The functions users call with references and handles: ``get``, ``put``, ``wait``, ``cancel``, ``kill``, ...
 
-They check their arguments and ask the engine. An engine may put faster functions in the place of ``get``, ``put`` and ``wait``, with
-these behind them for all that is not the common case.
+They check their arguments and ask the engine. An engine may put faster functions in the place of ``get``, ``put`` and
+``wait``, with these behind them for all that is not the common case.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
     """The value of a reference, or the list of values of a list of references, waiting for them.
 
     ``timeout`` is in seconds: None or a negative number waits as long as it takes, 0 only looks. Raises GetTimeoutError (also a
-    TimeoutError), the task's own error as soon as one member has failed, and ValueError for anything but a reference or a list of them.
-    A stream (ObjectRefGenerator) is returned as it is."""
+    TimeoutError), the task's own error as soon as one member has failed, and ValueError for anything but a reference or a list
+    of them. A stream (ObjectRefGenerator) is returned as it is."""
     if isinstance(refs, ObjectRefGenerator):
         return refs
     timeout_s = _get_timeout(timeout)
@@ -39,11 +39,12 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
 def put(value: Any, *, _owner: Any = None, _tensor_transport: str | None = None) -> Any:
     """Stores an immutable copy of ``value`` and returns its reference.
 
-    Raises TypeError for a reference (wrap it in a list), or a value that can't be pickled, and ObjectStoreFullError when there is no
-    room even after spilling."""
+    Raises TypeError for a reference (wrap it in a list), or a value that can't be pickled, and ObjectStoreFullError when there
+    is no room even after spilling."""
     if is_ref(value):
         raise TypeError(
-            "Calling 'put' on a shoal.ObjectRef is not allowed. If you really want to do this, wrap it in a list and call 'put' on that."
+            "Calling 'put' on a shoal.ObjectRef is not allowed. If you really want to do this, "
+            "wrap it in a list and call 'put' on that."
         )
     if isinstance(value, ObjectRefGenerator):
         raise TypeError("Calling 'put' on an ObjectRefGenerator is not allowed: put the references it yields.")
@@ -58,8 +59,8 @@ def wait(
 ) -> tuple[list[Any], list[Any]]:
     """Waits until ``num_returns`` of the references are ready, or ``timeout`` seconds have passed: ``(ready, rest)``.
 
-    Both keep the order of ``refs``; ``ready`` has at most ``num_returns`` members. A failed task counts as ready; a stream is ready when
-    its next item is. With ``fetch_local=False`` it is enough that the value exists anywhere.
+    Both keep the order of ``refs``; ``ready`` has at most ``num_returns`` members. A failed task counts as ready; a stream is
+    ready when its next item is. With ``fetch_local=False`` it is enough that the value exists anywhere.
 
     Raises TypeError for anything but a list of references or streams, ValueError for duplicates, a negative timeout, or a
     ``num_returns`` below 1 or above the number of references."""
@@ -71,7 +72,9 @@ def wait(
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
     for ref in refs:
         if not is_ref(ref) and not isinstance(ref, ObjectRefGenerator):
-            raise TypeError(f"wait() expected a list of shoal.ObjectRef or shoal.ObjectRefGenerator, got list containing {type(ref)}")
+            raise TypeError(
+                f"wait() expected a list of shoal.ObjectRef or shoal.ObjectRefGenerator, got list containing {type(ref)}"
+            )
     engine = session.current_engine()
     if not refs:
         return [], []
@@ -90,8 +93,9 @@ def wait(
 def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
     """Cancels a task or actor call that has not finished; ``get`` then raises TaskCancelledError.
 
-    A queued one never runs. A running task gets KeyboardInterrupt, or with ``force`` its worker is killed; a running call of an async
-    actor is cancelled, of another actor only told (``get_runtime_context().is_canceled()``). ``recursive``: the tasks it started too.
+    A queued one never runs. A running task gets KeyboardInterrupt, or with ``force`` its worker is killed; a running call of
+    an async actor is cancelled, of another actor only told (``get_runtime_context().is_canceled()``). ``recursive``: the tasks
+    it started too.
     Raises TypeError for anything but a reference or stream, and ValueError for ``force`` on an actor call."""
     if not is_ref(ref) and not isinstance(ref, ObjectRefGenerator):
         raise TypeError(f"cancel() only supported for object refs. For actors, try kill(). Got: {type(ref)}.")
@@ -99,7 +103,8 @@ def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
-    """Ends an actor's process at once, as SIGKILL does. With ``no_restart=False`` that counts as a crash, so it may be restarted.
+    """Ends an actor's process at once, as SIGKILL does. With ``no_restart=False`` that counts as a crash, so it may be
+    restarted.
 
     Raises ValueError for anything but a handle, and ActorHandleNotFoundError for a handle of an earlier session."""
     if not isinstance(actor, ActorHandle):
@@ -145,7 +150,8 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
 
 
 def get_gpu_ids() -> list[int] | list[str]:
-    """The GPUs assigned to the running task or actor, as numbers, or as strings when the system names them so. ``[]`` in a driver."""
+    """The GPUs assigned to the running task or actor, as numbers, or as strings when the system names them so. ``[]`` in a
+    driver."""
     ids = session.current_engine().runtime_context().get("accelerator_ids", {}).get("GPU", [])
     return [int(each) for each in ids] if all(str(each).isdigit() for each in ids) else list(ids)
 

@@ -16,10 +16,11 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def remote(*args: Any, **options: Any) -> Any:
-    """Makes a remote function of a function, or an actor class of a class: ``@remote``, or with options ``@remote(num_cpus=2)``.
+    """Makes a remote function of a function, or an actor class of a class: ``@remote``, or with options
+    ``@remote(num_cpus=2)``.
 
-    Raises ValueError for an unknown option, a bad value or an ``async def`` function, and TypeError for a bad type or something that is
-    neither a function nor a class."""
+    Raises ValueError for an unknown option, a bad value or an ``async def`` function, and TypeError for a bad type or
+    something that is neither a function nor a class."""
     if len(args) == 1 and not options:
         return _make_remote(args[0], {})
     if args or not options:

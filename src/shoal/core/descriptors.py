@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.core.options import ActorOptions, CallOptions, TaskOptions, check_returns
 from shoal.core.signatures import ANYTHING, Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 METHOD_OPTIONS_ATTRIBUTE = "__shoal_method_options__"
 
@@ -141,12 +143,11 @@ def _methods_of(actor_class: type) -> list[tuple[str, MethodSpec]]:
     return found
 
 
-def _init_signature(actor_class: type) -> Signature:
-    init = actor_class.__init__
-    if init is not object.__init__:
-        return Signature.of(init, skip_first=True)
-    if actor_class.__new__ is not object.__new__:
-        return Signature.of(actor_class.__new__, skip_first=True)
+def _init_signature(actor_class: Any) -> Signature:
+    for name in ("__init__", "__new__"):
+        own = getattr(actor_class, name)
+        if own is not getattr(object, name):
+            return Signature.of(own, skip_first=True)
     return Signature.from_parameters(())
 
 

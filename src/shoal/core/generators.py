@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from shoal._kernel import ObjectRef
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from shoal._kernel import ObjectRef
 
 
 class Stream(Protocol):
@@ -98,7 +100,11 @@ class ObjectRefGenerator:
             if not arrived.done():
                 arrived.set_result(None)
 
-        self._stream.on_item(lambda: None if loop.is_closed() else loop.call_soon_threadsafe(settle) and None)
+        def arrive() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settle)
+
+        self._stream.on_item(arrive)
         await arrived
 
 

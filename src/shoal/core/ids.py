@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
-_Id = TypeVar("_Id", bound="BaseID")
+from typing_extensions import Self
 
 
 class BaseID:
@@ -23,22 +23,22 @@ class BaseID:
         self._bytes = binary
 
     @classmethod
-    def from_hex(cls: type[_Id], hex_id: str | bytes) -> _Id:
+    def from_hex(cls, hex_id: str | bytes) -> Self:
         """The id that ``hex()`` printed. Raises ValueError when it is not one of this type."""
         text = hex_id.decode() if isinstance(hex_id, bytes) else hex_id
         return cls(bytes.fromhex(text))
 
     @classmethod
-    def from_binary(cls: type[_Id], binary: bytes) -> _Id:
+    def from_binary(cls, binary: bytes) -> Self:
         return cls(binary)
 
     @classmethod
-    def nil(cls: type[_Id]) -> _Id:
+    def nil(cls) -> Self:
         """The id of nothing: all bits set."""
         return cls(b"\xff" * cls.SIZE)
 
     @classmethod
-    def from_random(cls: type[_Id]) -> _Id:
+    def from_random(cls) -> Self:
         return cls(os.urandom(cls.SIZE))
 
     @classmethod
@@ -55,7 +55,7 @@ class BaseID:
         return self._bytes.hex()
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._bytes == other._bytes  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._bytes == other._bytes
 
     def __hash__(self) -> int:
         return hash((type(self), self._bytes))

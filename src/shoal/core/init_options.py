@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from shoal.core import option_rules as rules
 from shoal.core.job_config import JobConfig
 from shoal.core.labels import check_labels
 from shoal.core.logging_config import LoggingConfig
 from shoal.core.runtime_env import RuntimeEnv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger("shoal")
 
@@ -23,7 +26,7 @@ _ISOLATION = ("cgroup_path", "system_reserved_cpu", "system_reserved_memory")
 _REMOVED = {
     "local_mode": "`local_mode` is no longer supported.",
     "storage": "Cluster-wide storage configuration has been removed: the `storage` argument is not supported.",
-    "allow_multiple": "The `allow_multiple` argument goes only with a client address (ray://...), which this session does not use.",
+    "allow_multiple": "The `allow_multiple` argument goes only with a client address (ray://...), which is not used here.",
 }
 _UNSUPPORTED_HIDDEN = (
     "_redis_username",
@@ -201,7 +204,7 @@ def _job_environment(name: str, value: Any) -> RuntimeEnv:
 
 
 def _job_config(name: str, value: Any) -> JobConfig:
-    return JobConfig.from_json(value) if isinstance(value, dict) else rules.typed(JobConfig)(name, value)  # type: ignore[no-any-return]
+    return JobConfig.from_json(value) if isinstance(value, dict) else rules.typed(JobConfig)(name, value)
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -211,7 +214,7 @@ def _flag(name: str, value: Any) -> bool:
 
 def _folder(name: str, value: Any) -> str:
     rules.require_type(name, value, (str,))
-    if not os.path.isabs(value):
+    if not Path(value).is_absolute():
         raise ValueError(f"{name} must be absolute path, but got {name}={value!r}")
     return str(value)
 

@@ -13,8 +13,8 @@ LIFETIMES = ("detached", "non_detached")
 class JobConfig:
     """The configuration of one driver's job, for ``init(job_config=...)``.
 
-    ``default_actor_lifetime`` is the lifetime of actors that do not name one. ``jvm_options`` and ``code_search_path`` belong to other
-    languages: ValueError when given."""
+    ``default_actor_lifetime`` is the lifetime of actors that do not name one. ``jvm_options`` and ``code_search_path`` belong
+    to other languages: ValueError when given."""
 
     def __init__(
         self,

@@ -7,8 +7,10 @@ node that lacks the key.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 NAME_LENGTH_MAX = 63
 PREFIX_LENGTH_MAX = 253

@@ -19,7 +19,8 @@ Facts = Callable[[], dict[str, str]]
 
 @dataclass
 class LoggingConfig:
-    """``encoding`` is "TEXT" or "JSON"; ``additional_log_standard_attrs`` names more attributes of ``logging.LogRecord`` to show.
+    """``encoding`` is "TEXT" or "JSON"; ``additional_log_standard_attrs`` names more attributes of ``logging.LogRecord`` to
+    show.
 
     Raises ValueError for another encoding or attribute."""
 
@@ -33,7 +34,8 @@ class LoggingConfig:
         for name in self.additional_log_standard_attrs:
             if name not in STANDARD_ATTRIBUTES:
                 raise ValueError(
-                    f"Unknown python logging standard attribute: {name}. The valid attributes are: {sorted(STANDARD_ATTRIBUTES)}"
+                    f"Unknown python logging standard attribute: {name}. "
+                    f"The valid attributes are: {sorted(STANDARD_ATTRIBUTES)}"
                 )
 
     def to_dict(self) -> dict[str, Any]:

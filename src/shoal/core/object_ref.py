@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
-from shoal._kernel import ObjectRef
+from shoal._kernel import ObjectRef as ObjectRef
 from shoal.core import session
 from shoal.core.ids import JobID, TaskID
 
@@ -127,9 +127,7 @@ def _deliver(ref: Any, set_result: Callable[[Any], None], set_exception: Callabl
         set_result(value)
 
 
-def _on_loop(
-    loop: asyncio.AbstractEventLoop, settle: Callable[..., None], setter: Callable[[Any], None], value: Any
-) -> None:
+def _on_loop(loop: asyncio.AbstractEventLoop, settle: Callable[..., None], setter: Callable[[Any], None], value: Any) -> None:
     loop.call_soon_threadsafe(settle, setter, value)
 
 

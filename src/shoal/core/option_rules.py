@@ -170,18 +170,20 @@ def retry_exceptions(name: str, value: Any) -> bool | tuple[type[BaseException],
             if not (isinstance(item, type) and issubclass(item, Exception)):
                 raise ValueError(f"retry_exceptions must be either a boolean or a list of exceptions, but it has {item!r}")
         return tuple(value)
-    return value
+    return None if value is None else bool(value)
 
 
 def backpressure(name: str, value: Any) -> int | None:
     require_type(name, value, (int, type(None)))
+    if value is None:
+        return None
     if value == 0:
         raise ValueError(
             f"{name}=0 is not allowed. Use a value > 0 (1: one item is produced for each that is taken), or -1 for no limit."
         )
-    if value is not None and value < -1:
+    if value < -1:
         raise ValueError(f"{name} must be > 0 or -1, but got {name}={value}")
-    return value
+    return int(value)
 
 
 def lifetime(name: str, value: Any) -> str | None:
@@ -238,4 +240,4 @@ def tensor_transport_switch(name: str, value: Any) -> bool | None:
     require_type(name, value, (bool, type(None)))
     if value:
         raise ValueError("enable_tensor_transport=True is not supported: tensors travel through the object store")
-    return value
+    return None if value is None else False

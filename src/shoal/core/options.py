@@ -7,14 +7,17 @@ A field that is None was not given. ``from_keywords`` checks what a decorator go
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shoal.core import option_rules as rules
-from shoal.core.option_rules import Rule
-from shoal.core.runtime_env import RuntimeEnv
-from shoal.core.scheduling_strategies import SchedulingStrategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shoal.core.option_rules import Rule
+    from shoal.core.runtime_env import RuntimeEnv
+    from shoal.core.scheduling_strategies import SchedulingStrategy
 
 DEFAULT_MAX_RETRIES = 3
 DEFAULT_ASYNC_CONCURRENCY = 1000

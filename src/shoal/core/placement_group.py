@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.core import option_rules, session
 from shoal.core.ids import PlacementGroupID
 from shoal.core.labels import check_label_selector
 from shoal.core.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
@@ -86,8 +88,8 @@ def placement_group(
 ) -> PlacementGroup:
     """Reserves ``bundles`` of resources, all or none, and returns at once.
 
-    ``strategy`` is PACK (few nodes), SPREAD (many), STRICT_PACK (one) or STRICT_SPREAD (each its own). ``lifetime="detached"`` lets it
-    outlive the job. Raises ValueError for bad bundles, strategies, selectors or a name that is taken."""
+    ``strategy`` is PACK (few nodes), SPREAD (many), STRICT_PACK (one) or STRICT_SPREAD (each its own). ``lifetime="detached"``
+    lets it outlive the job. Raises ValueError for bad bundles, strategies, selectors or a name that is taken."""
     for argument, value in (("_soft_target_node_id", _soft_target_node_id), ("topology_strategy", topology_strategy)):
         if value is not None:
             raise NotImplementedError(f"placement_group() does not support {argument}, but got {argument}={value!r}")
@@ -146,7 +148,8 @@ def check_bundle_index(group: PlacementGroup, index: int) -> None:
     if group.is_empty:
         if index != -1:
             raise ValueError(
-                f"If placement group is not set, the value of bundle index must be -1, but got placement_group_bundle_index={index}"
+                f"If placement group is not set, the value of bundle index must be -1, "
+                f"but got placement_group_bundle_index={index}"
             )
     elif not -1 <= index < group.bundle_count:
         raise ValueError(
@@ -159,11 +162,13 @@ def check_fits(group: PlacementGroup, index: int, request: dict[str, float], wha
     check_bundle_index(group, index)
     bundles = group.bundle_specs if index == -1 else [group.bundle_specs[index]]
     for bundle in bundles:
-        if all(amount <= bundle.get(name, 0) + 1e-9 for name, amount in request.items() if not name.startswith("accelerator_type:")):
+        if all(
+            amount <= bundle.get(name, 0) + 1e-9 for name, amount in request.items() if not name.startswith("accelerator_type:")
+        ):
             return
     raise ValueError(
-        f"Cannot schedule {what} with the placement group because the resource request {request} cannot fit into any bundles for "
-        f"the placement group, {bundles}."
+        f"Cannot schedule {what} with the placement group because the resource request {request} "
+        f"cannot fit into any bundles for the placement group, {bundles}."
     )
 
 
@@ -192,7 +197,8 @@ def _checked_bundle(bundle: Any, bundles: Any) -> dict[str, float]:
         isinstance(name, str) and isinstance(amount, (int, float)) for name, amount in bundle.items()
     ):
         raise ValueError(
-            f"Bundles must be a non-empty list of resource dictionaries, for example [{{'CPU': 1.0}}, {{'GPU': 1.0}}], but got {bundle!r}"
+            "Bundles must be a non-empty list of resource dictionaries, for example [{'CPU': 1.0}, {'GPU': 1.0}], "
+            f"but got {bundle!r}"
         )
     checked = {name: option_rules.quantity(name, amount) or 0.0 for name, amount in bundle.items()}
     if not any(checked.values()):
@@ -214,7 +220,9 @@ def _checked_selectors(selectors: Any, count: int) -> list[dict[str, str]] | Non
         if not isinstance(selector, dict) or not all(
             isinstance(key, str) and isinstance(value, str) for key, value in selector.items()
         ):
-            raise ValueError(f"Bundle label selector must be a list of string dictionary label selectors, but it has {selector!r}")
+            raise ValueError(
+                f"Bundle label selector must be a list of string dictionary label selectors, but it has {selector!r}"
+            )
         try:
             check_label_selector(selector)
         except ValueError as error:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.core import session
 from shoal.core.binding import bind
 from shoal.core.descriptors import FunctionSpec
 from shoal.core.options import TaskOptions, check_returns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 VARIANTS_MAX = 64
 
@@ -17,8 +19,8 @@ VARIANTS_MAX = 64
 class RemoteFunction:
     """A function whose ``.remote(...)`` starts a task. Calling it directly raises TypeError.
 
-    The first ``.remote`` asks the engine for a submitter and puts it in its own place, as an attribute of this object; until the
-    session ends, every later call goes straight there.
+    The first ``.remote`` asks the engine for a submitter and puts it in its own place, as an attribute of this object; until
+    the session ends, every later call goes straight there.
     """
 
     def __init__(self, spec: FunctionSpec, options: TaskOptions | None = None) -> None:

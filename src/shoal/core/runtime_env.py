@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 REMOTE_SCHEMES = ("http", "https", "s3", "gs", "azure", "abfss", "file", "gcs")
 _ARCHIVES = (".zip", ".whl", ".jar", ".tar.gz", ".tgz", ".tar.xz")
@@ -19,13 +21,12 @@ _URI = re.compile(r"([a-z0-9+]+)://.+")
 
 
 class RuntimeEnvConfig(dict[str, Any]):
-    """How the environment is set up: ``setup_timeout_seconds`` (600; -1 = no limit), ``eager_install`` (True), ``log_files``."""
+    """How the environment is set up: ``setup_timeout_seconds`` (600; -1 = no limit), ``eager_install`` (True),
+    ``log_files``."""
 
     known_fields = frozenset({"setup_timeout_seconds", "eager_install", "log_files"})
 
-    def __init__(
-        self, setup_timeout_seconds: int = 600, eager_install: bool = True, log_files: list[str] | None = None
-    ) -> None:
+    def __init__(self, setup_timeout_seconds: Any = 600, eager_install: Any = True, log_files: Any = None) -> None:
         if not isinstance(setup_timeout_seconds, int) or isinstance(setup_timeout_seconds, bool):
             raise TypeError(f"setup_timeout_seconds must be of type int, got: {type(setup_timeout_seconds)}")
         if setup_timeout_seconds <= 0 and setup_timeout_seconds != -1:
@@ -224,7 +225,9 @@ def _check_env_vars(value: Any) -> dict[str, str]:
         raise TypeError(f"runtime_env['env_vars'] must be of type Dict[str, str], got {type(value)}")
     for name, text in value.items():
         if not isinstance(name, str):
-            raise TypeError(f"runtime_env['env_vars'] must be of type Dict[str, str], but the key {name} is of type {type(name)}")
+            raise TypeError(
+                f"runtime_env['env_vars'] must be of type Dict[str, str], but the key {name} is of type {type(name)}"
+            )
         if not isinstance(text, str):
             raise TypeError(
                 f"runtime_env['env_vars'] must be of type Dict[str, str], but the value {text} is of type {type(text)}"
@@ -280,7 +283,9 @@ def _check_packages(field: str) -> Callable[[Any], dict[str, Any]]:
             raise ValueError(f"runtime_env['{field}'] must include field 'packages', but got {value}")
         result = {f"{field}_check": False, **value, "packages": _package_list(field, value["packages"])}
         if not isinstance(result[f"{field}_check"], bool):
-            raise TypeError(f"runtime_env['{field}']['{field}_check'] must be of type bool, got {type(result[f'{field}_check'])}")
+            raise TypeError(
+                f"runtime_env['{field}']['{field}_check'] must be of type bool, got {type(result[f'{field}_check'])}"
+            )
         version = result.get(f"{field}_version", "")
         if not isinstance(version, str):
             raise TypeError(f"runtime_env['{field}']['{field}_version'] must be of type str, got {type(version)}")

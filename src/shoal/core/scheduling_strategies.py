@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from shoal.core.ids import NodeID
 
@@ -88,7 +88,7 @@ class DoesNotExist:
     """The node lacks the label."""
 
 
-LabelMatch = Union[In, NotIn, Exists, DoesNotExist]
+LabelMatch = In | NotIn | Exists | DoesNotExist
 
 
 class NodeLabelSchedulingStrategy:
@@ -112,9 +112,9 @@ class NodeLabelSchedulingStrategy:
         return all(label_matches(labels, key, match) for key, match in self.soft.items())
 
 
-SchedulingStrategy = Union[
-    None, str, PlacementGroupSchedulingStrategy, NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy
-]
+SchedulingStrategy = (
+    None | str | PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy | NodeLabelSchedulingStrategy
+)
 
 
 def label_matches(labels: Mapping[str, str], key: str, match: LabelMatch) -> bool:
@@ -129,8 +129,7 @@ def label_matches(labels: Mapping[str, str], key: str, match: LabelMatch) -> boo
 def _checked_values(operator: str, values: tuple[Any, ...]) -> list[str]:
     if not values:
         raise ValueError(
-            f"The variadic parameter of the {operator} operator must be a non-empty tuple: "
-            f'e.g. {operator}("value1", "value2").'
+            f'The variadic parameter of the {operator} operator must be a non-empty tuple: e.g. {operator}("value1", "value2").'
         )
     for position, value in enumerate(values):
         if not isinstance(value, str):
@@ -148,7 +147,9 @@ def _checked_expressions(parameter: str, expressions: Any) -> dict[str, LabelMat
         )
     for key, match in expressions.items():
         if not isinstance(key, str):
-            raise ValueError(f"The map key of the {parameter} parameter must be of type str but got {key!r} of type {type(key)}.")
+            raise ValueError(
+                f"The map key of the {parameter} parameter must be of type str but got {key!r} of type {type(key)}."
+            )
         if not isinstance(match, (In, NotIn, Exists, DoesNotExist)):
             raise ValueError(
                 f"The map value for key {key} of the {parameter} parameter must be one of the "

@@ -11,13 +11,16 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from shoal.core.engine import Engine
 from shoal.core.init_options import InitOptions, auto_init_enabled
 from shoal.core.session_context import RayContext
 from shoal.exceptions import RaySystemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shoal.core.engine import Engine
 
 logger = logging.getLogger("shoal")
 
@@ -167,8 +170,9 @@ def _no_session() -> RaySystemError:
 def _check_not_forked() -> None:
     if _forked_from is not None:
         raise RuntimeError(
-            f"This process ({os.getpid()}) was forked from process {_forked_from}, which has a Shoal session. A fork can't use its "
-            "parent's session: call shoal.init() here for a session of its own, or use the 'spawn' start method of multiprocessing."
+            f"This process ({os.getpid()}) was forked from process {_forked_from}, which has a Shoal session. "
+            "A fork can't use its parent's session: call shoal.init() here for a session of its own, "
+            "or use the 'spawn' start method of multiprocessing."
         )
 
 

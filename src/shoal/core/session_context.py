@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
 
 RAY_VERSION = "2.60.0"
 """The version of Ray whose public API Shoal has; programs ask for it."""
@@ -35,7 +39,7 @@ class RayContext(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.address_info)
 
-    def __enter__(self) -> RayContext:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
