@@ -1,0 +1,21 @@
+"""Placement groups: resources that are reserved together, on one node or spread over several."""
+
+from __future__ import annotations
+
+from shoal.core.placement_group import (
+    PlacementGroup,
+    get_current_placement_group,
+    get_placement_group,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
+
+__all__ = [
+    "PlacementGroup",
+    "get_current_placement_group",
+    "get_placement_group",
+    "placement_group",
+    "placement_group_table",
+    "remove_placement_group",
+]
