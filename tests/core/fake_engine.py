@@ -156,7 +156,9 @@ class FakeEngine:
     def actor_creation_ref(self, actor: Any) -> Any:
         return self.put(None)
 
-    def _start(self, function: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], returns: Any) -> Any:
+    def _start(
+        self, function: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], returns: Any
+    ) -> Any:
         if returns == "streaming":
             return ObjectRefGenerator(FakeStream([self.put(item) for item in function(*args, **kwargs)]))
         refs = [FakeRef() for _ in range(returns)]
@@ -194,7 +196,9 @@ class FakeEngine:
         self.calls.append(f"get {timeout_s}")
         return [ref.value() for ref in refs]
 
-    def wait(self, refs: Sequence[Any], num_returns: int, timeout_s: float | None, fetch_local: bool) -> tuple[list[Any], list[Any]]:
+    def wait(
+        self, refs: Sequence[Any], num_returns: int, timeout_s: float | None, fetch_local: bool
+    ) -> tuple[list[Any], list[Any]]:
         self.waited.append((list(refs), num_returns, timeout_s, fetch_local))
         return list(refs[:num_returns]), list(refs[num_returns:])
 

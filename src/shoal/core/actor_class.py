@@ -33,7 +33,8 @@ class ActorClass:
                 if isinstance(base, ActorClass):
                     raise ActorClassInheritanceException(
                         f"Attempted to define subclass '{args[0]}' of actor class '{base._spec.name}'. "
-                        "Inheriting from actor classes is not supported: inherit from the plain class and make the derived class an actor class (with @remote)."
+                        "Inheriting from actor classes is not supported: inherit from the plain class "
+                        "and make the derived class an actor class (with @remote)."
                     )
         return super().__new__(cls)
 

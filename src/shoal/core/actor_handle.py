@@ -121,7 +121,8 @@ def check_session(state: ActorState, owner: session.Session | None) -> None:
     if owner is not session.current_session():
         raise ActorHandleNotFoundError(
             f"ActorHandle objects are not valid across sessions. The handle of actor {state.actor_id.hex()} "
-            f"({state.spec.name}) was made in a session that has ended, as after shutdown() and init(). Make the actor again in this session."
+            f"({state.spec.name}) was made in a session that has ended, as after shutdown() and init(). "
+            "Make the actor again in this session."
         )
 
 

@@ -155,4 +155,8 @@ _METHODS: dict[str, Any] = {
     "__class_getitem__": classmethod(_class_getitem),
 }
 
-register_ref_type(ObjectRef, _kernel.on_sealed)
+def _kernel_on_sealed(ref: ObjectRef, callback: Callable[[], None]) -> None:
+    _kernel.on_sealed(ref, callback)
+
+
+register_ref_type(ObjectRef, _kernel_on_sealed)
