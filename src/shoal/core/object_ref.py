@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from shoal import _kernel
 from shoal._kernel import ObjectRef as ObjectRef
 from shoal.core import session
 from shoal.core.ids import JobID, TaskID
+from shoal.core.watching import on_sealed
 
 if TYPE_CHECKING:
     import asyncio
@@ -155,8 +155,4 @@ _METHODS: dict[str, Any] = {
     "__class_getitem__": classmethod(_class_getitem),
 }
 
-def _kernel_on_sealed(ref: ObjectRef, callback: Callable[[], None]) -> None:
-    _kernel.on_sealed(ref, callback)
-
-
-register_ref_type(ObjectRef, _kernel_on_sealed)
+register_ref_type(ObjectRef, on_sealed)

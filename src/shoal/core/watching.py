@@ -1,0 +1,81 @@
+"""Callbacks on sealed records. One thread of this process sleeps in the kernel for all futures and awaits, and ends when there are none."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from shoal import _kernel
+from shoal.core import session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shoal._kernel import ObjectRef
+
+logger = logging.getLogger("shoal")
+
+STEP_S = 1.0
+LINGER_S = 5.0
+
+_lock = threading.Lock()
+_outstanding = 0
+_thread: threading.Thread | None = None
+
+
+def on_sealed(ref: ObjectRef, callback: Callable[[], None]) -> None:
+    """Calls ``callback`` once, on the watching thread, when ``ref`` is sealed; at once, on this thread, when it is already."""
+    _watch(ref, callback, items=False)
+
+
+def on_item(ref: ObjectRef, callback: Callable[[], None]) -> None:
+    """The same for a stream: also when its next item is there."""
+    _watch(ref, callback, items=True)
+
+
+def _watch(ref: ObjectRef, callback: Callable[[], None], *, items: bool) -> None:
+    global _outstanding, _thread
+    with _lock:
+        _outstanding += 1
+        waits = _kernel.watch(ref, callback, items)
+        if not waits:
+            _outstanding -= 1
+        elif _thread is None:
+            _thread = threading.Thread(target=_serve, name="shoal-watcher", daemon=True)
+            _thread.start()
+    if not waits:
+        callback()
+
+
+def _serve() -> None:
+    global _outstanding, _thread
+    idle_s = 0.0
+    while True:
+        try:
+            due = _kernel.watch_step(STEP_S)
+        except RuntimeError:  # the arena is detached: the session has ended, and its callbacks with it
+            due = None
+        with _lock:
+            _outstanding = 0 if due is None else _outstanding - len(due)
+            idle_s = 0.0 if due or _outstanding else idle_s + STEP_S
+            if due is None or idle_s >= LINGER_S:
+                if _thread is threading.current_thread():
+                    _thread = None
+                return
+        for callback in due:
+            try:
+                callback()
+            except Exception:
+                logger.exception("a callback on a sealed object failed")
+
+
+def _forget_thread() -> None:
+    """A later session starts a thread of its own; this one ends when it finds the arena gone. In a fork there is none."""
+    global _lock, _outstanding, _thread
+    _lock = threading.Lock()
+    _outstanding = 0
+    _thread = None
+
+
+session.at_session_end(_forget_thread)
