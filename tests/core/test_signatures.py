@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.signatures import ANYTHING, UNLIMITED, Signature
+
+
+def positional_only(a, b=1, /, c=2, *, d, e=3): ...  # type: ignore[no-untyped-def]
+def open_ended(a, *rest, d=1, **more): ...  # type: ignore[no-untyped-def]
+def plain(a, b, c=0): ...  # type: ignore[no-untyped-def]
+def nothing(): ...  # type: ignore[no-untyped-def]
+
+
+FUNCTIONS = [positional_only, open_ended, plain, nothing]
+
+
+@pytest.mark.parametrize(
+    ("function", "summary", "text"),
+    [
+        (positional_only, (1, 3, True), "(a, b=..., /, c=..., *, d, e=...)"),
+        (open_ended, (1, UNLIMITED, False), "(a, *rest, d=..., **more)"),
+        (plain, (2, 3, False), "(a, b, c=...)"),
+        (nothing, (0, 0, False), "()"),
+    ],
+)
+def test_summary_and_text(function: object, summary: tuple[int, int, bool], text: str) -> None:
+    signature = Signature.of(function)  # type: ignore[arg-type]
+    assert (signature.min_positional, signature.max_positional, signature.needs_keywords) == summary
+    assert str(signature) == text
+
+
+@given(st.sampled_from(FUNCTIONS), st.integers(0, 5), st.sets(st.sampled_from("abcdez")))
+def test_the_check_agrees_with_python(function, count, names) -> None:  # type: ignore[no-untyped-def]
+    args, kwargs = (0,) * count, dict.fromkeys(names, 0)
+    signature = Signature.of(function)
+    try:
+        function(*args, **kwargs)
+    except TypeError:
+        with pytest.raises(TypeError) as caught:
+            signature.check("name", args, kwargs)
+        assert str(caught.value).startswith(f"name{signature}: ")
+        assert kwargs or not signature.accepts_positional(count)
+    else:
+        signature.check("name", args, kwargs)
+
+
+def test_self_is_left_out() -> None:
+    class A:
+        def method(self, x: int) -> None: ...
+
+        def without_self() -> None: ...  # type: ignore[misc]
+
+        def any_self(*args: object) -> None: ...
+
+    assert str(Signature.of(A.method, skip_first=True)) == "(x)"
+    assert str(Signature.of(A.any_self, skip_first=True)) == "(*args)"
+    with pytest.raises(ValueError, match="Methods must take a 'self' argument, but the method 'without_self' does not"):
+        Signature.of(A.without_self, skip_first=True)
+
+
+def test_a_callable_without_signature_accepts_everything() -> None:
+    signature = Signature.of(dict)  # its signature depends on its arguments
+    signature.check("f", (1, 2), {"a": 3})
+    assert ANYTHING.accepts_positional(100)
+
+
+def test_signatures_pickle_small_and_equal() -> None:
+    signature = Signature.of(positional_only)
+    data = pickle.dumps(signature)
+    assert pickle.loads(data) == signature and len(data) < 150
