@@ -28,12 +28,16 @@ _REMOVED = {
     "storage": "Cluster-wide storage configuration has been removed: the `storage` argument is not supported.",
     "allow_multiple": "The `allow_multiple` argument goes only with a client address (ray://...), which is not used here.",
 }
-_UNSUPPORTED_HIDDEN = (
-    "_redis_username",
-    "_redis_password",
-    "_plasma_directory",
-    "_tracing_startup_hook",
+_UNSUPPORTED = (
+    "enable_resource_isolation",
+    "include_dashboard",
+    "proxy_server_url",
     "_enable_object_reconstruction",
+    "_metrics_export_port",
+    "_plasma_directory",
+    "_redis_password",
+    "_redis_username",
+    "_tracing_startup_hook",
 )
 
 
@@ -64,7 +68,6 @@ class InitOptions:
     temp_dir: str | None = None
     node_ip_address: str | None = None
     node_name: str | None = None
-    metrics_export_port: int | None = None
     system_config: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -136,14 +139,14 @@ def _reject(keywords: dict[str, Any]) -> None:
     for name, reason in _REMOVED.items():
         if keywords.get(name):
             raise RuntimeError(reason)
-    known = {*_RULES, *_HIDDEN, *_REMOVED, *_ISOLATION, *_UNSUPPORTED_HIDDEN, "enable_resource_isolation", "proxy_server_url"}
+    known = {*_RULES, *_HIDDEN, *_REMOVED, *_ISOLATION, *_UNSUPPORTED}
     unknown = [name for name in keywords if name not in known or name in _HIDDEN_NAMES]
     if unknown:
         raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
     if any(keywords.get(name) is not None for name in _ISOLATION) and not keywords.get("enable_resource_isolation"):
         given = next(name for name in _ISOLATION if keywords.get(name) is not None)
         raise ValueError(f"{given} cannot be set when resource isolation is not enabled, but got {given}={keywords[given]!r}")
-    for name in ("enable_resource_isolation", "proxy_server_url", *_UNSUPPORTED_HIDDEN):
+    for name in _UNSUPPORTED:
         if keywords.get(name):
             raise NotImplementedError(f"init() does not support {name}, but got {name}={keywords[name]!r}")
 
@@ -232,8 +235,7 @@ def _system_config(name: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-_HIDDEN = ("object_spilling_directory", "_memory", "_temp_dir", "_node_ip_address", "_node_name", "_metrics_export_port",
-           "_system_config")  # fmt: skip
+_HIDDEN = ("object_spilling_directory", "_memory", "_temp_dir", "_node_ip_address", "_node_name", "_system_config")
 _HIDDEN_NAMES = frozenset(name.lstrip("_") for name in _HIDDEN if name.startswith("_"))
 
 _RULES: dict[str, Callable[[str, Any], Any]] = {
@@ -260,6 +262,5 @@ _RULES: dict[str, Callable[[str, Any], Any]] = {
     "temp_dir": _folder,
     "node_ip_address": rules.typed(str),
     "node_name": rules.typed(str),
-    "metrics_export_port": _port,
     "system_config": _system_config,
 }

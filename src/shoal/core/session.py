@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("shoal")
 
 OPEN_FILES_WANTED = 65536
+LOG_HANDLER = "shoal-driver"
+LOG_FACTS = ("job_id", "worker_id", "node_id", "actor_id", "task_id", "task_name", "task_function_name", "actor_name")
 
 
 class Cached(Protocol):
@@ -67,6 +69,7 @@ def init(address: str | None = None, **keywords: Any) -> RayContext:
         context = _context_of(engine)
         _session = Session(engine, options, context)
         _install_signal_handler()
+        _configure_logging(options, engine)
         logger.debug("session started: %s", context.address_info)
         return context
 
@@ -204,6 +207,29 @@ def _raise_open_file_limit() -> None:
     wanted = OPEN_FILES_WANTED if hard == resource.RLIM_INFINITY else min(OPEN_FILES_WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _configure_logging(options: InitOptions, engine: Engine) -> None:
+    """The level and format of the "shoal" logger; with a LoggingConfig, the root logger's."""
+    if options.configure_logging:
+        logger.setLevel(options.logging_level.upper() if isinstance(options.logging_level, str) else options.logging_level)
+        if options.logging_format is not None:
+            for handler in [each for each in logger.handlers if each.get_name() == LOG_HANDLER]:
+                logger.removeHandler(handler)
+            handler = logging.StreamHandler()
+            handler.set_name(LOG_HANDLER)
+            handler.setFormatter(logging.Formatter(options.logging_format))
+            logger.addHandler(handler)
+            logger.propagate = False
+    if options.logging_config is not None:
+        options.logging_config.apply(lambda: log_facts(engine))
+
+
+def log_facts(engine: Engine) -> dict[str, str]:
+    """What a log record says about the code that wrote it."""
+    facts = engine.runtime_context()
+    found = {name: facts.get(name) for name in LOG_FACTS}
+    return {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in found.items() if value}
 
 
 def _install_signal_handler() -> None:
