@@ -1,0 +1,216 @@
+"""Starting a private node daemon as a child of this driver, and what is told to it: the node's size, folders, the import path."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from shoal.core.native import session_folder
+from shoal.exceptions import RaySystemError
+
+OBJECT_STORE_SHARE = 0.3
+OBJECT_STORE_BYTES_MAX = 200 * 10**9
+OBJECT_STORE_BYTES_MIN = 75 * 2**20
+START_TIMEOUT_S = 30.0
+_WELCOME = struct.Struct("<4sI")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass
+class NodeOptions:
+    """What the user asked for; None: detected. ``resources`` are custom ones. ``temp_dir``: where the session folder goes."""
+
+    num_cpus: float | None = None
+    num_gpus: float | None = None
+    memory_bytes: int | None = None
+    object_store_bytes: int | None = None
+    resources: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    temp_dir: str | None = None
+    node_name: str | None = None
+
+
+@dataclass
+class EmbeddedNode:
+    """A daemon that was just started. ``facts`` is the configuration that was sent to it; see ``node_config``."""
+
+    link: socket.socket
+    daemon_pid: int
+    arena_fd: int
+    slot: int
+    facts: dict[str, Any]
+    default_class_id: int = 1
+    job_id: int = 1
+
+
+def start_embedded(options: NodeOptions, initial_workers: int | None = None) -> EmbeddedNode:
+    """Starts a daemon that ends with this process. Raises RaySystemError when it cannot start."""
+    config = node_config(options)
+    if initial_workers is not None:
+        config["initial_workers"] = initial_workers
+    ours, theirs = socket.socketpair()
+    body = marshal.dumps(config)
+    ours.sendall(struct.pack("<I", len(body)) + body)
+    command = [sys.executable, os.path.join(config["package_folder"], "node", "__main__.py"), "--embedded"]
+    pid = _spawn(command, theirs, config)
+    theirs.close()
+    ours.settimeout(START_TIMEOUT_S)
+    try:
+        data, fds, _, _ = socket.recv_fds(ours, _WELCOME.size, 1)
+        if len(data) < _WELCOME.size:
+            raise RaySystemError(
+                message=f"the node daemon ended before it was ready; see {config['session_folder']}/logs/daemon.log"
+            )
+        magic, number = _WELCOME.unpack(data)
+        if magic != b"SHL1" or not fds:
+            text = ours.recv(min(number, 1 << 20)).decode(errors="replace")
+            raise RaySystemError(message=f"the node daemon could not start: {text}")
+    except OSError as error:
+        raise RaySystemError(message=f"the node daemon did not answer in {START_TIMEOUT_S} s: {error}") from error
+    ours.settimeout(None)
+    return EmbeddedNode(ours, pid, fds[0], number, config)
+
+
+def wait_ended(daemon_pid: int, timeout_s: float) -> bool:
+    """Waits until the daemon (our child) is gone, and reaps it; kills it after the timeout. True: it went by itself."""
+    deadline_s = time.monotonic() + timeout_s
+    try:
+        fd = os.pidfd_open(daemon_pid)
+    except ProcessLookupError:
+        return True
+    try:
+        import select
+
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        by_itself = bool(poll.poll(max(0.0, deadline_s - time.monotonic()) * 1000))
+        if not by_itself:
+            import signal
+
+            os.kill(daemon_pid, signal.SIGKILL)
+        os.waitpid(daemon_pid, 0)
+        return by_itself
+    except ChildProcessError:
+        return True
+    finally:
+        os.close(fd)
+
+
+def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, Any]:
+    """Makes the session folder (``folder``, by default a new one) and gathers what a daemon must know; plain values, for marshal."""
+    session_id = os.urandom(8).hex()
+    if folder is None:
+        base = options.temp_dir or os.environ.get("RAY_TMPDIR") or _system_temp()
+        root = session_folder.root_of(base)
+        session_folder.remove_stale(root)
+        folder = os.path.join(root, f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_{session_id}_{os.getpid()}")
+    spill = session_folder.make(folder)
+    cores = detect_cores()
+    memory = detect_memory_bytes()
+    capacity = options.object_store_bytes or max(
+        OBJECT_STORE_BYTES_MIN, min(int(memory * OBJECT_STORE_SHARE), OBJECT_STORE_BYTES_MAX)
+    )
+    cpus = float(cores) if options.num_cpus is None else float(options.num_cpus)
+    gpus = detect_gpus()
+    gpu_count = float(len(gpus)) if options.num_gpus is None else float(options.num_gpus)
+    resources = {
+        "CPU": cpus,
+        "memory": float(options.memory_bytes or max(0, memory - capacity)),
+        "object_store_memory": float(capacity),
+    }
+    resources.update({"node:127.0.0.1": 1.0, "node:__internal_head__": 1.0})
+    if gpu_count:
+        resources["GPU"] = gpu_count
+    resources.update(options.resources)
+    node_id = os.urandom(28).hex()
+    return {
+        "session_id": session_id,
+        "session_folder": folder,
+        "spill_folder": spill,
+        "capacity_bytes": capacity,
+        "cores": cores,
+        "initial_workers": max(0, min(cores, 2, int(cpus))),
+        "resources": {name: amount for name, amount in resources.items() if amount or name == "CPU"},
+        "labels": {"ray.io/node-id": node_id, **options.labels},
+        "node_id": node_id,
+        "node_name": options.node_name or "127.0.0.1",
+        "devices": {"GPU": gpus} if gpu_count else {},
+        "sys_path": [path or os.getcwd() for path in sys.path],
+        "package_folder": os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+        "worker_module": "shoal.core.native.worker",
+        "user_threads": any(name in os.environ for name in _THREAD_VARIABLES),
+        "preload": [],
+        "parent_pid": os.getpid(),
+    }
+
+
+def detect_cores() -> int:
+    """Cores this process may use, a control group's quota included."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            cores = min(cores, max(1, int(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return cores
+    return cores
+
+
+def detect_memory_bytes() -> int:
+    """Memory of the machine, or the limit of our control group."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        with open("/sys/fs/cgroup/memory.max") as file:
+            limit = file.read().strip()
+        return total if limit == "max" else min(total, int(limit))
+    except (OSError, ValueError):
+        return total
+
+
+def detect_gpus() -> list[str]:
+    """Names of the GPUs for CUDA_VISIBLE_DEVICES: those the variable allows, else all that the NVIDIA driver shows."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() and name.strip() not in ("-1", "NoDevFiles")]
+    try:
+        return [str(index) for index in range(len(os.listdir("/proc/driver/nvidia/gpus")))]
+    except OSError:
+        return []
+
+
+def _spawn(command: list[str], link: socket.socket, config: dict[str, Any]) -> int:
+    """posix_spawn: no fork handlers, no copy of this process. The daemon is in a session of its own: Ctrl-C does not reach it."""
+    log = os.open(
+        os.path.join(config["session_folder"], "logs", "daemon.log"),
+        os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC,
+        0o600,
+    )
+    # Numbers in the child: above 2, so that no action overwrites the other's source.
+    target = 3
+    actions = [
+        (os.POSIX_SPAWN_DUP2, log, 1),
+        (os.POSIX_SPAWN_DUP2, log, 2),
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, link.fileno(), target),
+    ]
+    try:
+        if link.fileno() == target:
+            os.set_inheritable(target, True)
+            actions.pop()
+        return os.posix_spawn(command[0], [*command, str(target)], os.environ, file_actions=actions, setsid=True, setsigmask=[])
+    finally:
+        os.close(log)
+
+
+def _system_temp() -> str:
+    for path in (os.environ.get("TMPDIR"), "/tmp", "/var/tmp"):
+        if path and os.path.isdir(path) and os.access(path, os.W_OK):
+            return path
+    return os.getcwd()

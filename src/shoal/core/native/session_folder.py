@@ -1,0 +1,104 @@
+"""The folder of a session: ``ROOT/shoal-<uid>/session_<time>_<pid>``, for the owner alone. Holds the socket, logs and spilled values.
+
+A session that ends in order removes its folder. What a killed one left is removed when the next session starts: a folder is stale when
+the process that made it and its daemon are gone, which the lock on ``daemon.lock`` tells without relying on process numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+
+LOCK_NAME = "daemon.lock"
+
+
+class UnsafeFolder(Exception):
+    """The folder of sessions belongs to somebody else, or others may write to it."""
+
+
+def root_of(base: str) -> str:
+    """``base``/shoal-<uid>, made if need be with mode 0700. Raises UnsafeFolder."""
+    root = os.path.join(base, f"shoal-{os.getuid()}")
+    os.makedirs(base, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(root, 0o700)
+    info = os.lstat(root)
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
+        raise UnsafeFolder(
+            f"{root} must be a folder of user {os.getuid()} with mode 0700, but has owner {info.st_uid} and mode {oct(info.st_mode & 0o777)}"
+        )
+    return root
+
+
+def make(folder: str) -> str:
+    """Makes the folder of a session, with what is in it; returns the folder for spilled values. Raises UnsafeFolder."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    info = os.lstat(folder)
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
+        raise UnsafeFolder(
+            f"{folder} must be a folder of user {os.getuid()} with mode 0700, but has mode {oct(info.st_mode & 0o777)}"
+        )
+    spill = os.path.join(folder, "spill")
+    for path in (os.path.join(folder, "logs"), spill):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+    return spill
+
+
+def lock(folder: str) -> int:
+    """Marks the folder as in use as long as this process (or one that inherited the descriptor) lives."""
+    fd = os.open(os.path.join(folder, LOCK_NAME), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return fd
+
+
+def remove_stale(root: str) -> list[str]:
+    """Removes the folders of sessions whose daemon is gone; returns their names."""
+    removed = []
+    for name in os.listdir(root):
+        folder = os.path.join(root, name)
+        if name.startswith("session_") and _is_stale(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(name)
+    return removed
+
+
+def remove(folder: str, spill_folder: str, keep_logs: bool) -> None:
+    """At the end of a session. ``keep_logs`` leaves logs/ (of a node that stands alone)."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        if keep_logs and name == "logs":
+            continue
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+    shutil.rmtree(spill_folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+
+
+def _is_stale(folder: str) -> bool:
+    try:
+        fd = os.open(os.path.join(folder, LOCK_NAME), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return _maker_is_gone(folder)  # its daemon has not come so far
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _maker_is_gone(folder: str) -> bool:
+    pid = folder.rpartition("_")[2]
+    return pid.isdigit() and not os.path.exists(f"/proc/{pid}")

@@ -1,0 +1,368 @@
+"""The brain of a node: events in, instructions out. It never reads a clock, a socket or a process.
+
+``handle(event)`` returns what the shell must do, in order. The shell answers ForkProcess (SlotReserved) and Unassign (SlotIdle) with
+events of their own at once. ``wants_tick_s()`` says when the brain wants to look again although nothing rang; None at rest.
+
+Who dies, and what is true then: a worker -> its running tasks are queued again or failed with a text that says how it died; what it
+had submitted fails or ends with it; its actors end with it. A driver -> the same for everything that was started for it. The brain
+itself keeps no promise beyond the daemon's life: when the daemon dies, the zygote ends every process of the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from shoal.core.native.messages import ErrorEvent, RegisterClass
+from shoal.node.actors import Actors
+from shoal.node.events import (
+    ActorInitFailed,
+    ActorReady,
+    ActorStarted,
+    ActorUnreferenced,
+    CloseQueue,
+    DeadTaskSeen,
+    DriverConnected,
+    DriverGone,
+    ErrorFacts,
+    Event,
+    FailTask,
+    FreeQueue,
+    Instruction,
+    KillProcess,
+    MemoryShort,
+    Notify,
+    ProcessDied,
+    ProcessForked,
+    RequestMade,
+    RequeueTask,
+    Seen,
+    SetStarving,
+    SlotIdle,
+    SlotReserved,
+)
+from shoal.node.exit_status import ExitKind, describe_death, exit_kind
+from shoal.node.key_value import KeyValueStore
+from shoal.node.leases import Demand, Leases
+from shoal.node.placement_groups import PlacementGroup, PlacementGroups
+from shoal.node.processes import Process, ProcessTable
+from shoal.node.requests import Requests
+from shoal.node.resources import CPU, ResourcePool, to_units
+from shoal.node.scheduling_classes import ClassTable, SchedulingClass
+
+STARTUP_DEATHS_MAX = 5
+"""So many workers may die for one queue before they ran anything; then the queue is closed with an error."""
+
+Matcher = Callable[[Mapping[str, str], Mapping[str, str]], bool]
+
+
+class Brain:
+    """``resources``: totals of the node. ``matches(selector, labels)`` decides label selectors."""
+
+    def __init__(
+        self,
+        resources: dict[str, float],
+        node_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        matches: Matcher = lambda selector, labels: all(labels.get(key) == value for key, value in selector.items()),
+        cores: int | None = None,
+    ) -> None:
+        self.node_id = node_id
+        self.labels = dict(labels or {})
+        self.resources = dict(resources)
+        self.pool = ResourcePool(to_units(resources))
+        self.cores = max(1, int(resources.get(CPU, 1))) if cores is None else cores
+        self.processes = ProcessTable()
+        self.classes = ClassTable(node_id, self.labels, matches)
+        self.groups = PlacementGroups(self.pool, self.labels, matches)
+        self.actors = Actors(self.processes, self.classes, self.pools_of, self._emit)
+        self.leases = Leases(self.processes, self.classes, self.pools_of, self._emit, self._other_demands, self.cores)
+        self.leases.owns_something = self._owns_something
+        self.store = KeyValueStore()
+        self.drivers: dict[int, DriverConnected] = {}
+        self.now_s = 0.0
+        self.starving = False
+        self._out: list[Instruction] = []
+        self._doomed_queues: dict[int, ErrorFacts] = {}
+        self._requests = Requests(self)
+        self.default_class_id = self.classes.register(RegisterClass({CPU: 1.0}), lambda amounts: {})
+
+    # ------------------------------------------------------------ the surface
+
+    def handle(self, event: Event) -> list[Instruction]:
+        """Takes in one event. The instructions are in the order in which they must be carried out."""
+        _HANDLERS[type(event)](self, event)
+        self._after()
+        out, self._out = self._out, []
+        return out
+
+    def wants_tick_s(self) -> float | None:
+        return self.leases.wants_tick_s()
+
+    def slots_to_watch(self) -> list[int]:
+        """Processes whose state matters for scheduling: leased workers, and actors that hold CPUs."""
+        watched = []
+        for process in self.processes:
+            holds_cpu = process.holding is not None and process.holding.allocation.amounts.get(CPU)
+            if process.slot and process.pid and (process.queue or (holds_cpu and not process.is_worker)):
+                watched.append(process.slot)
+        return watched
+
+    def start_workers(self, count: int) -> list[int]:
+        """Idle workers that the shell forks at the start of the session. Their numbers; each needs SlotReserved and ProcessForked."""
+        return [self.processes.new().number for _ in range(count)]
+
+    def validate_state(self) -> None:
+        """Raises AssertionError when the books do not agree with each other."""
+        holdings = self.processes.holdings()
+        node = [holding.allocation for holding in holdings if holding.pool is self.pool]
+        self.pool.validate([*node, *self.groups.reservations()])
+        for group in self.groups.all():
+            for pool in group.pools:
+                pool.validate([holding.allocation for holding in holdings if holding.pool is pool])
+        for process in self.processes:
+            if process.is_worker and bool(process.queue) != bool(process.holding):
+                raise AssertionError(f"process {process.number} serves queue {process.queue} but holds {process.holding}")
+            if process.slot and self.processes.at(process.slot) is not process:
+                raise AssertionError(f"slot {process.slot} is not process {process.number}")
+        for actor in self.actors.living():
+            if (actor.process is not None) != (actor.state == "ALIVE" or actor.request.record in self.actors.starting):
+                raise AssertionError(f"actor {actor.actor_id.hex()} is {actor.state} with process {actor.process}")
+
+    # ------------------------------------------------------------ events
+
+    def _on_seen(self, event: Seen) -> None:
+        self.now_s = event.now_s
+        self.leases.see(event.now_s, event.queues, event.slots)
+        for seen in event.queues:
+            if not seen.closed:
+                self._close_if_doomed(seen.queue, seen.class_id)
+        self.leases.tick(event.now_s)
+
+    def _on_slot_reserved(self, event: SlotReserved) -> None:
+        process = self.processes.number(event.number)
+        if process is None:
+            return
+        if event.slot:
+            self.processes.place(process, event.slot)
+            if process.killing:
+                self._emit(KillProcess(event.slot, process.killing))
+            return
+        if process.holding:
+            process.holding.release()
+            process.holding = None
+        self.processes.remove(process)
+        died = ProcessDied(0, 0, 1, log_tail=event.reason)
+        if process.is_worker:
+            self._emit(Notify(process.root, ErrorEvent("fork", f"a worker could not be started: {event.reason}")))
+        else:
+            self.actors.process_died(process, died, self.now_s)
+
+    def _on_process_forked(self, event: ProcessForked) -> None:
+        process = self.processes.at(event.slot)
+        if process is None:
+            return
+        process.pid, process.generation = event.pid, event.generation
+        process.active_s = self.now_s
+        if not process.is_worker:
+            actor = self.actors.get(process.actor_id)
+            if actor is not None and actor.process is process:
+                actor.pid = event.pid
+                if actor.constructed:  # a restart: its record is sealed already
+                    self.actors.started(actor)
+
+    def _on_slot_idle(self, event: SlotIdle) -> None:
+        process = self.processes.at(event.slot)
+        if process is not None and process.releasing:
+            self.leases.idle(process, self.now_s)
+
+    def _on_process_died(self, event: ProcessDied) -> None:
+        process = self.processes.at(event.slot)
+        if process is not None:
+            self.processes.remove(process)
+            if process.holding:
+                process.holding.release()
+                process.holding = None
+            if process.is_worker:
+                self._worker_died(process, event)
+            else:
+                self.actors.process_died(process, event, self.now_s)
+        self._owner_died(event.slot, event.orphans, event.owned_queues)
+
+    def _worker_died(self, process: Process, died: ProcessDied) -> None:
+        for task in died.dead_tasks:
+            self._decide(task, process, died)
+        if died.dead_tasks or process.executed or process.killing or process.retiring:
+            return
+        kind = exit_kind(died.exit_code)
+        if kind is ExitKind.ENVIRONMENT_FAILED:
+            error = ErrorFacts("environment_failed", died.log_tail)
+            for item in self.classes.of_environment(process.environment):
+                item.closed = error
+                self._close_class(item)
+            return
+        info = self.leases.queues.get(process.queue)
+        if info is not None and kind is ExitKind.CRASH:
+            info.startup_deaths += 1
+            if info.startup_deaths >= STARTUP_DEATHS_MAX:
+                text = (
+                    f"{info.startup_deaths} workers died before they could run anything; the last: {describe_death(died, '')}"
+                )
+                self._emit(CloseQueue(process.queue, ErrorFacts("worker_crashed", text)))
+
+    def _decide(self, task: DeadTaskSeen, process: Process, died: ProcessDied) -> None:
+        """What becomes of a task whose worker died."""
+        reason = process.killing
+        if task.cancelled or reason == "cancelled":
+            error = ErrorFacts("cancelled", "")
+        elif reason == "placement_group_removed":
+            error = ErrorFacts("task_group_removed", "")
+        elif reason == "owner_died":
+            error = ErrorFacts("owner_died", "the process that submitted it has died")
+        elif task.retries_left:
+            self._emit(RequeueTask(task.record))
+            return
+        elif reason.startswith("out of memory"):
+            error = ErrorFacts("out_of_memory", f"task {task.name}: {reason}")
+        else:
+            what = f"The worker died while it ran {task.name or 'the task'}: {describe_death(died, reason)}"
+            error = ErrorFacts("worker_crashed", what)
+        self._emit(FailTask(task.record, task.uid, error))
+
+    def _owner_died(self, slot: int, orphans: list[DeadTaskSeen], queues: list[int]) -> None:
+        """Everything that only the process at ``slot`` wanted ends."""
+        error = ErrorFacts("owner_died", "the process that submitted it has died")
+        for queue in queues:
+            self._emit(CloseQueue(queue, error))
+            self._doomed_queues[queue] = error
+        for task in orphans:
+            self._emit(FailTask(task.record, task.uid, error))
+        for process in self.processes.workers():
+            if process.owner == slot and process.leased:
+                if process.running and not process.killing:
+                    self._kill(process, "owner_died")
+                else:
+                    self.leases.take_away(process)
+        self.actors.owner_died(slot)
+        for group in self.groups.all():
+            if group.creator == slot and not group.request.detached:
+                self.remove_group(group)
+
+    def _on_driver_connected(self, event: DriverConnected) -> None:
+        self.drivers[event.slot] = event
+
+    def _on_driver_gone(self, event: DriverGone) -> None:
+        self.drivers.pop(event.slot, None)
+        self._owner_died(event.slot, event.orphans, event.owned_queues)
+
+    def _on_actor_ready(self, event: ActorReady) -> None:
+        self.actors.ready(event.record, self.now_s)
+
+    def _on_actor_unreferenced(self, event: ActorUnreferenced) -> None:
+        self.actors.unreferenced(event.record)
+
+    def _on_actor_started(self, event: ActorStarted) -> None:
+        actor = self.actors.of_record(event.record)
+        if actor is not None:
+            self.actors.started(actor)
+
+    def _on_actor_init_failed(self, event: ActorInitFailed) -> None:
+        actor = self.actors.of_record(event.record)
+        if actor is not None:
+            self.actors.init_failed(actor)
+
+    def _on_memory_short(self, event: MemoryShort) -> None:
+        process = self.processes.at(event.slot)
+        if process is not None:
+            self._kill(process, f"out of memory: {event.message}")
+
+    def _on_request(self, event: RequestMade) -> None:
+        self._requests.answer(event, self._emit)
+
+    # ------------------------------------------------------------ for requests
+
+    def pools_of(self, scheduling_class: SchedulingClass) -> list[ResourcePool]:
+        if scheduling_class.group_id:
+            return self.groups.pools(scheduling_class.group_id, scheduling_class.bundle_index)
+        return [self.pool]
+
+    def remove_group(self, group: PlacementGroup) -> None:
+        """Kills what runs in the group and fails what waits for it."""
+        if group.state == "REMOVED":
+            return
+        self.groups.remove(group)
+        error = ErrorFacts("task_group_removed", f"placement group {group.request.group_id.hex()} was removed")
+        for item in self.classes.of_group(group.request.group_id):
+            item.closed = error
+            self._close_class(item)
+        for process in self.processes.workers():
+            if process.holding is not None and process.holding.pool in group.pools:
+                self._kill(process, "placement_group_removed")
+        self.actors.group_removed(group.request.group_id, error)
+        self._requests.group_settled(group, self._emit)
+
+    def running_at(self, slot: int) -> Process | None:
+        return self.processes.at(slot)
+
+    def kill_process(self, process: Process, reason: str) -> None:
+        self._kill(process, reason)
+
+    # ------------------------------------------------------------ helpers
+
+    def _emit(self, instruction: Instruction) -> None:
+        self._out.append(instruction)
+
+    def _kill(self, process: Process, reason: str) -> None:
+        if not process.killing:
+            process.killing = reason
+            if process.slot:
+                self._emit(KillProcess(process.slot, reason))
+
+    def _close_class(self, item: SchedulingClass) -> None:
+        for info in self.leases.queues.values():
+            if not info.seen.closed:
+                self._close_if_doomed(info.seen.queue, info.seen.class_id)
+
+    def _close_if_doomed(self, queue: int, class_id: int) -> None:
+        item = self.classes.get(class_id)
+        if item is None:
+            self._emit(CloseQueue(queue, ErrorFacts("worker_crashed", f"queue {queue} names the unknown class {class_id}")))
+        elif item.closed is not None:
+            self._emit(CloseQueue(queue, item.closed))
+
+    def _owns_something(self, slot: int) -> bool:
+        groups = any(group.creator == slot and group.state != "REMOVED" for group in self.groups.all())
+        return groups or self.actors.owns_something(slot)
+
+    def _other_demands(self) -> list[Demand]:
+        placed = self.groups.demands(lambda group: self._requests.group_settled(group, self._emit))
+        return [*placed, *self.actors.demands()]
+
+    def _after(self) -> None:
+        """What follows from any event: leases, freed groups and queues, and whether workers must ring."""
+        self.groups.settle(self.processes.holdings())
+        self.leases.schedule(self.now_s)
+        served = {process.queue for process in self.processes.workers() if process.queue}
+        for queue in [queue for queue in self._doomed_queues if queue not in served]:
+            del self._doomed_queues[queue]
+            self._emit(FreeQueue(queue))
+        starving = bool(self.leases.unmet)
+        if starving != self.starving:
+            self.starving = starving
+            self._emit(SetStarving(starving))
+
+
+_HANDLERS: dict[type, Callable[[Brain, object], None]] = {  # type: ignore[assignment]
+    Seen: Brain._on_seen,
+    SlotReserved: Brain._on_slot_reserved,
+    ProcessForked: Brain._on_process_forked,
+    SlotIdle: Brain._on_slot_idle,
+    ProcessDied: Brain._on_process_died,
+    DriverConnected: Brain._on_driver_connected,
+    DriverGone: Brain._on_driver_gone,
+    ActorReady: Brain._on_actor_ready,
+    ActorUnreferenced: Brain._on_actor_unreferenced,
+    ActorStarted: Brain._on_actor_started,
+    ActorInitFailed: Brain._on_actor_init_failed,
+    MemoryShort: Brain._on_memory_short,
+    RequestMade: Brain._on_request,
+}

@@ -1,0 +1,60 @@
+"""What the exit status of a worker says, and how its death is told to the user.
+
+A worker that leaves on purpose says so by its exit code; these codes are the only protocol between it and the daemon at its end.
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+
+from shoal.node.events import ProcessDied
+
+EXIT_INTENDED = 0
+EXIT_RECYCLE = 77
+"""``max_calls`` is reached: the worker is replaced, nothing failed."""
+EXIT_CONSTRUCTOR_FAILED = 78
+"""The constructor of an actor raised during a restart."""
+EXIT_ENVIRONMENT_FAILED = 79
+"""The runtime environment could not be set up; the reason is in the log."""
+
+
+class ExitKind(enum.Enum):
+    INTENDED = "intended"
+    RECYCLE = "recycle"
+    CONSTRUCTOR_FAILED = "constructor failed"
+    ENVIRONMENT_FAILED = "environment failed"
+    CRASH = "crash"
+
+
+_KINDS = {
+    EXIT_INTENDED: ExitKind.INTENDED,
+    EXIT_RECYCLE: ExitKind.RECYCLE,
+    EXIT_CONSTRUCTOR_FAILED: ExitKind.CONSTRUCTOR_FAILED,
+    EXIT_ENVIRONMENT_FAILED: ExitKind.ENVIRONMENT_FAILED,
+}
+
+
+def exit_kind(exit_code: int) -> ExitKind:
+    """``exit_code`` as in ``os.waitstatus_to_exitcode``: negative for a signal."""
+    return _KINDS.get(exit_code, ExitKind.CRASH)
+
+
+def describe_death(died: ProcessDied, reason: str) -> str:
+    """One paragraph: how it ended, the most memory it used, what it printed last."""
+    if died.exit_code < 0:
+        try:
+            name = signal.Signals(-died.exit_code).name
+        except ValueError:
+            name = f"signal {-died.exit_code}"
+        how = f"was ended by {name}"
+    else:
+        how = f"exited with code {died.exit_code}"
+    text = f"the process {died.pid} {how}"
+    if reason:
+        text += f" ({reason})"
+    if died.peak_bytes:
+        text += f"; its memory peaked at {died.peak_bytes / 2**20:.0f} MiB"
+    if died.log_tail:
+        text += f"; its last output:\n{died.log_tail}"
+    return text

@@ -1,0 +1,89 @@
+"""Finding and killing what ended processes leave behind.
+
+Every worker carries SHOAL_SESSION and SHOAL_WORKER in its environment, so programs it starts carry them too and can be told from
+anybody else's in /proc/PID/environ. Nothing without our tag is ever killed, except orphans that became our own children.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+
+def has_strangers(known: set[int]) -> bool:
+    """Whether this process has children that are none of ``known``."""
+    return any(pid not in known for pid in _children())
+
+
+def kill_strangers(known: set[int], alive_workers: set[str]) -> set[int]:
+    """Kills and reaps children that are none of ``known``, with what they leave in turn; returns those that may stay.
+
+    A stranger stays while the worker whose tag it carries is one of ``alive_workers`` ("slot:pid")."""
+    while True:
+        staying = set()
+        killed = []
+        for pid in _children():
+            if pid in known:
+                continue
+            tag = _variable(pid, b"SHOAL_WORKER")
+            if tag is not None and tag in alive_workers:
+                staying.add(pid)
+            else:
+                _kill(pid)
+                killed.append(pid)
+        if not killed:
+            return staying
+        for pid in killed:
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                continue
+
+
+def kill_session(session_id: str, spare: set[int]) -> int:
+    """Kills every process that carries the session's tag; returns how many."""
+    count = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) not in spare and _variable(int(name), b"SHOAL_SESSION") == session_id:
+            _kill(int(name))
+            count += 1
+    return count
+
+
+def _children() -> list[int]:
+    """Our children, zombies excluded."""
+    found = []
+    with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+        for word in file.read().split():
+            pid = int(word)
+            if not _is_zombie(pid):
+                found.append(pid)
+    return found
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except OSError:
+        return True
+
+
+def _variable(pid: int, name: bytes) -> str | None:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environment = file.read()
+    except OSError:
+        return None
+    for item in environment.split(b"\0"):
+        key, _, value = item.partition(b"=")
+        if key == name:
+            return value.decode(errors="replace")
+    return None
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return

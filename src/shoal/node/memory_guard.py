@@ -1,0 +1,148 @@
+"""Ends a worker before the kernel's OOM killer ends anything it likes.
+
+``choose`` is the policy, pure; ``MemoryGuard.check`` reads /proc and asks it. The node is looked at every ``refresh_s`` at most, and
+less often the more memory is free: no machine fills more than FILL_BYTES_PER_S.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shoal.node.brain import Brain
+from shoal.node.events import SlotSeen
+
+FILL_BYTES_PER_S = 4 * 2**30
+CHECK_MAX_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Memory of the machine, or of the control group that limits us."""
+
+    used_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A process that runs something. ``retriable``: nothing is lost but time. ``since_s``: when it began."""
+
+    slot: int
+    pid: int
+    name: str
+    resident_bytes: int
+    retriable: bool
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    next_check_s: float
+    victim_slot: int = 0
+    message: str = ""
+
+
+def choose(usage: Usage, threshold: float, candidates: list[Candidate]) -> Candidate | None:
+    """Whom to end: the newest that can be run again, else the newest; nobody below the threshold."""
+    if not candidates or usage.total_bytes <= 0 or usage.used_bytes < threshold * usage.total_bytes:
+        return None
+    return max(candidates, key=lambda item: (item.retriable, item.since_s, item.resident_bytes))
+
+
+def explain(usage: Usage, threshold: float, victim: Candidate, candidates: list[Candidate]) -> str:
+    """What the user reads: how full the node was and who used most."""
+    share = usage.used_bytes / usage.total_bytes
+    lines = [
+        f"the node used {usage.used_bytes / 2**30:.2f} GiB of {usage.total_bytes / 2**30:.2f} GiB ({share:.1%}, more than the "
+        f"threshold of {threshold:.1%}), so process {victim.pid} ({victim.name}, {victim.resident_bytes / 2**20:.0f} MiB) was ended. "
+        "The biggest processes:"
+    ]
+    for item in sorted(candidates, key=lambda item: -item.resident_bytes)[:10]:
+        lines.append(f"  pid {item.pid:>8}  {item.resident_bytes / 2**20:>9.0f} MiB  {item.name}")
+    lines.append("Give tasks more memory=..., run fewer at once (num_cpus), or set RAY_memory_usage_threshold.")
+    return "\n".join(lines)
+
+
+class MemoryGuard:
+    def __init__(self, threshold: float, refresh_s: float) -> None:
+        self.threshold = threshold
+        self.refresh_s = refresh_s
+        self.enabled = refresh_s > 0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> MemoryGuard:
+        """RAY_memory_usage_threshold (0.95) and RAY_memory_monitor_refresh_ms (250; 0: off)."""
+        threshold = float(environment.get("RAY_memory_usage_threshold", "0.95"))
+        refresh_ms = float(environment.get("RAY_memory_monitor_refresh_ms", "250"))
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"RAY_memory_usage_threshold must be between 0 and 1, but got {threshold}")
+        return cls(threshold, refresh_ms / 1000)
+
+    def check(self, slots: list[SlotSeen], brain: Brain) -> Verdict:
+        """Looks at the machine; the processes are read only when it is too full."""
+        usage = read_usage()
+        free_bytes = self.threshold * usage.total_bytes - usage.used_bytes
+        if free_bytes > 0:
+            return Verdict(min(CHECK_MAX_S, max(self.refresh_s, free_bytes / FILL_BYTES_PER_S)))
+        candidates = self._candidates(slots, brain)
+        victim = choose(usage, self.threshold, candidates)
+        if victim is None:
+            return Verdict(self.refresh_s)
+        return Verdict(self.refresh_s, victim.slot, explain(usage, self.threshold, victim, candidates))
+
+    def _candidates(self, slots: list[SlotSeen], brain: Brain) -> list[Candidate]:
+        found = []
+        for seen in slots:
+            process = brain.processes.at(seen.slot)
+            if process is None or not process.pid or process.killing or not seen.running:
+                continue
+            actor = brain.actors.get(process.actor_id) if process.actor_id else None
+            name = actor.request.class_name if actor else "task"
+            retriable = actor.may_restart() if actor else True
+            found.append(Candidate(seen.slot, process.pid, name, resident_bytes(process.pid), retriable, seen.running_since_s))
+        return found
+
+
+def read_usage() -> Usage:
+    """Of the control group when it has a limit, else of the machine."""
+    machine = _machine_usage()
+    group = _group_usage()
+    return group if group is not None and group.total_bytes < machine.total_bytes else machine
+
+
+def resident_bytes(pid: int) -> int:
+    """Private and shared resident memory without the arena's pages: 0 for a process that is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            _, resident, shared, *_ = file.read().split()
+    except OSError:
+        return 0
+    return max(0, int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _machine_usage() -> Usage:
+    values = {}
+    with open("/proc/meminfo", "rb") as file:
+        for line in file:
+            key, _, rest = line.partition(b":")
+            if key in (b"MemTotal", b"MemAvailable"):
+                values[key] = int(rest.split()[0]) * 1024
+    total = values[b"MemTotal"]
+    return Usage(total - values.get(b"MemAvailable", total), total)
+
+
+def _group_usage() -> Usage | None:
+    try:
+        with open("/sys/fs/cgroup/memory.max", "rb") as file:
+            limit = file.read().strip()
+        if limit == b"max":
+            return None
+        with open("/sys/fs/cgroup/memory.current", "rb") as file:
+            current = int(file.read())
+        with open("/sys/fs/cgroup/memory.stat", "rb") as file:
+            inactive = next((int(line.split()[1]) for line in file if line.startswith(b"inactive_file ")), 0)
+    except OSError:
+        return None
+    return Usage(max(0, current - inactive), int(limit))

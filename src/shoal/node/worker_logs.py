@@ -1,0 +1,160 @@
+"""What workers print: read from their pipes, kept in bounded files, forwarded line by line, and remembered for death reports.
+
+A worker's file is ``logs/worker-SLOT-PID.log``; at FILE_BYTES_MAX it becomes ``....log.1`` (replacing the older one). When all files
+together exceed TOTAL_BYTES_MAX the oldest files of ended workers go. Nothing here costs anything while nobody prints.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+
+from shoal.node.event_loop import EventLoop
+
+FILE_BYTES_MAX = 10 * 2**20
+TOTAL_BYTES_MAX = 2**30
+TAIL_LINES = 20
+LINE_BYTES_MAX = 64 * 1024
+READ_BYTES = 1 << 16
+
+OnLines = Callable[[int, bool, list[str]], None]
+
+
+class WorkerLogs:
+    """``on_lines(slot, is_error, lines)`` for complete lines, in the order in which they came on each stream."""
+
+    def __init__(self, loop: EventLoop, folder: str, on_lines: OnLines) -> None:
+        self._loop = loop
+        self._folder = folder
+        self._on_lines = on_lines
+        self._logs: dict[int, _WorkerLog] = {}
+        self._ended: deque[tuple[str, int]] = deque()
+        self._total_bytes = 0
+
+    def watch(self, slot: int, out_fd: int, err_fd: int) -> None:
+        """Takes over the reading ends of a worker's pipes."""
+        log = _WorkerLog(self, slot, out_fd, err_fd)
+        self._logs[slot] = log
+        for stream in log.streams:
+            self._loop.add_reader(stream.fd, stream.read)
+
+    def set_pid(self, slot: int, pid: int) -> None:
+        if slot in self._logs:
+            self._logs[slot].pid = pid
+
+    def finish(self, slot: int) -> str:
+        """After the worker's death: reads what is left in its pipes, closes them, and returns its last lines."""
+        log = self._logs.pop(slot, None)
+        if log is None:
+            return ""
+        for stream in log.streams:
+            stream.read_all()
+            stream.close()
+        if log.path and log.size:
+            self._ended.append((log.path, log.size))
+        log.close()
+        return "\n".join(log.tail)
+
+    def drain(self) -> None:
+        """Forwards what is in the pipes now."""
+        for log in list(self._logs.values()):
+            for stream in log.streams:
+                stream.read_all()
+
+    def wrote(self, count: int) -> None:
+        self._total_bytes += count
+        while self._total_bytes > TOTAL_BYTES_MAX and self._ended:
+            path, size = self._ended.popleft()
+            for name in (path, path + ".1"):
+                try:
+                    os.unlink(name)
+                except FileNotFoundError:
+                    continue
+            self._total_bytes -= size
+
+
+class _WorkerLog:
+    def __init__(self, logs: WorkerLogs, slot: int, out_fd: int, err_fd: int) -> None:
+        self.logs = logs
+        self.slot = slot
+        self.pid = 0
+        self.path = ""
+        self.size = 0
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._file = -1
+        self._file_bytes = 0
+        self.streams = [_Stream(self, out_fd, False), _Stream(self, err_fd, True)]
+
+    def write(self, data: bytes) -> None:
+        if self._file < 0:
+            self.path = os.path.join(self.logs._folder, f"worker-{self.slot}-{self.pid}.log")
+            self._file = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(self._file, data)
+        except OSError:
+            return  # a full disk must not end the node; the lines still go to the driver
+        self._file_bytes += len(data)
+        self.size += len(data)
+        self.logs.wrote(len(data))
+        if self._file_bytes > FILE_BYTES_MAX:
+            os.replace(self.path, self.path + ".1")
+            self.logs.wrote(self._file_bytes - self.size)
+            self.size = self._file_bytes
+            self.close()
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._file_bytes = -1, 0
+
+
+class _Stream:
+    def __init__(self, log: _WorkerLog, fd: int, is_error: bool) -> None:
+        self.fd = fd
+        self._log = log
+        self._is_error = is_error
+        self._rest = b""
+        self._closed = False
+        os.set_blocking(fd, False)
+
+    def read(self) -> bool:
+        """Reads once; False when there is nothing (more)."""
+        if self._closed:
+            return False
+        try:
+            data = os.read(self.fd, READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return False
+        self._log.write(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LINE_BYTES_MAX:
+            lines.append(self._rest)
+            self._rest = b""
+        self._forward(lines)
+        return True
+
+    def read_all(self) -> None:
+        while self.read():
+            continue
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._log.logs._loop.remove_reader(self.fd)
+        os.close(self.fd)
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            self._forward([rest])
+
+    def _forward(self, lines: list[bytes]) -> None:
+        if lines:
+            texts = [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
+            self._log.tail.extend(texts)
+            self._log.logs._on_lines(self._log.slot, self._is_error, texts)

@@ -1,0 +1,206 @@
+"""The daemon's side of its zygotes: the root, and the successor that has the driver's modules."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from typing import TYPE_CHECKING
+
+from shoal.node import zygote_messages as z
+from shoal.node.boot import send_config
+from shoal.node.connection import Connection
+from shoal.node.events import ForkProcess
+
+if TYPE_CHECKING:
+    from shoal.node.daemon import Daemon
+
+SUCCESSOR_ATTEMPTS_MAX = 16
+"""So many modules that start threads may be left out before the successor is given up."""
+
+
+class _Zygote:
+    def __init__(self, generation: int, pid: int) -> None:
+        self.generation = generation
+        self.pid = pid
+        self.ready = False
+        self.link: Connection
+        self.expected: set[int] = set()  # slots it was asked to fork
+        self.workers: dict[int, int] = {}  # slot -> pid
+
+
+class Zygotes:
+    def __init__(self, daemon: Daemon, arena_fd: int, link: socket.socket, pid: int) -> None:
+        self._daemon = daemon
+        self._arena_fd = arena_fd
+        self._doomed: set[int] = set()
+        self._generations = 0
+        self._attempts = 0
+        self._modules: list[str] = []
+        self._excluded: set[str] = set()
+        self._to_close: deque[tuple[_Zygote, list[int]]] = deque()
+        self._started = 0
+        self._ending = False
+        self._all: dict[int, _Zygote] = {}
+        self._root = self._add(0, pid, link)
+        self._current = self._root
+
+    def pids(self) -> list[int]:
+        return [zygote.pid for zygote in self._all.values() if zygote.pid]
+
+    def expect(self, slot: int) -> None:
+        self._root.expected.add(slot)
+
+    def fork(self, slot: int, is_actor: bool, instruction: ForkProcess, fds: list[int]) -> None:
+        """The writing ends of the pipes are closed here once they were sent."""
+        devices = [(name, list(indices)) for name, indices in instruction.devices]
+        message = z.Fork(slot, is_actor, instruction.spec, instruction.environment, devices, instruction.cpus)
+        self._current.expected.add(slot)
+        self._send(self._current, message, fds)
+
+    def signal(self, pid: int, generation: int, number: int, group: bool = True) -> None:
+        zygote = self._all.get(generation)
+        if zygote is not None:
+            zygote.link.send(z.Signal(pid, number, group))
+
+    def kill_when_forked(self, slot: int) -> None:
+        self._doomed.add(slot)
+
+    def preload(self, modules: list[str]) -> None:
+        """Has a successor made that imports the modules, unless one has them all."""
+        fresh = [name for name in modules if name not in self._modules and name not in self._excluded]
+        if fresh:
+            self._modules += fresh
+            self._attempts = 0
+            self._start_successor()
+
+    def end(self) -> None:
+        """Ends all of them, and waits until they are gone (their workers are then)."""
+        self._ending = True
+        for zygote in self._all.values():
+            if not zygote.link.closed:
+                zygote.link.send(z.Quit())
+                zygote.link.flush(1.0)
+        self._wait_for_root(2.0)
+        for zygote in self._all.values():
+            zygote.link.close()
+
+    # ------------------------------------------------------------ successors
+
+    def _start_successor(self) -> None:
+        if self._attempts > SUCCESSOR_ATTEMPTS_MAX or self._root.link.closed:
+            return
+        self._attempts += 1
+        self._generations += 1
+        ours, theirs = socket.socketpair()
+        self._add(self._generations, 0, ours)
+        names = [name for name in self._modules if name not in self._excluded]
+        self._send(self._root, z.Preload(names, self._generations), [theirs.detach()])
+
+    def _on_ready(self, zygote: _Zygote, pid: int) -> None:
+        zygote.ready, zygote.pid = True, pid
+        if zygote.generation >= self._current.generation:
+            former, self._current = self._current, zygote
+            self._retire_if_unused(former)
+
+    def _retire_if_unused(self, zygote: _Zygote) -> None:
+        """A former successor without workers is not needed; the root stays to the end."""
+        if zygote not in (self._root, self._current) and zygote.ready and not zygote.workers and not zygote.expected:
+            zygote.link.send(z.Quit())
+
+    # ------------------------------------------------------------ messages
+
+    def _add(self, generation: int, pid: int, link: socket.socket) -> _Zygote:
+        zygote = _Zygote(generation, pid)
+        zygote.link = Connection(
+            self._daemon.loop, link, lambda body: self._on_message(zygote, body), lambda: self._on_lost(zygote)
+        )
+        self._all[generation] = zygote
+        return zygote
+
+    def _send(self, zygote: _Zygote, message: z.Message, fds: list[int]) -> None:
+        zygote.link.send(message, 0, fds)
+        self._to_close.append((zygote, fds))
+        while self._to_close and (self._to_close[0][0].link.closed or self._to_close[0][0].link.sent_all()):
+            for fd in self._to_close.popleft()[1]:
+                os.close(fd)
+
+    def _on_message(self, zygote: _Zygote, body: bytes) -> None:
+        message = z.decode_from_zygote(body)
+        if isinstance(message, z.Forked):
+            zygote.expected.discard(message.slot)
+            zygote.workers[message.slot] = message.pid
+            self._daemon.on_forked(message.slot, message.pid, zygote.generation)
+            if message.slot in self._doomed:
+                self._doomed.discard(message.slot)
+                self.signal(message.pid, zygote.generation, signal.SIGKILL)
+        elif isinstance(message, z.Exited):
+            zygote.workers.pop(message.slot, None)
+            self._daemon.on_died(message.slot, message.pid, message.exit_code, message.peak_bytes)
+            self._retire_if_unused(zygote)
+        elif isinstance(message, z.ForkFailed):
+            zygote.expected.discard(message.slot)
+            self._daemon.on_died(message.slot, 0, 1, 0)
+        elif isinstance(message, z.Ready):
+            self._on_ready(zygote, message.pid)
+        else:
+            self._excluded.add(message.module)
+            self._start_successor()
+
+    def _on_lost(self, zygote: _Zygote) -> None:
+        if self._ending:
+            return
+        self._all.pop(zygote.generation, None)
+        dead = [*zygote.workers.items(), *((slot, 0) for slot in zygote.expected)]
+        if zygote is self._current:
+            self._current = self._root
+        if zygote is self._root:
+            try:
+                os.waitpid(zygote.pid, 0)
+            except ChildProcessError:
+                zygote.pid = 0
+            self._restart_root()
+        if dead:
+            self._daemon.zygote_lost(dead)
+
+    def _restart_root(self) -> None:
+        """By exec: this process has threads now. Its successors die with the old root by themselves."""
+        ours, theirs = socket.socketpair()
+        config = {key: value for key, value in self._daemon.config.items()}
+        config["arena_fd"] = self._arena_fd
+        command = [
+            sys.executable,
+            os.path.join(config["package_folder"], "node", "__main__.py"),
+            "--zygote",
+            str(theirs.fileno()),
+        ]
+        send_config(ours, config)
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno(), self._arena_fd], stdin=subprocess.DEVNULL)
+        process.returncode = 0  # reaped by its pid below, not by subprocess
+        theirs.close()
+        self._generations += 1
+        self._root = self._current = self._add(self._generations, process.pid, ours)
+        if self._modules:
+            self._attempts = 0
+            self._start_successor()
+
+    def _wait_for_root(self, timeout_s: float) -> None:
+        deadline_s = self._daemon.loop.time() + timeout_s
+        fd = -1
+        try:
+            fd = os.pidfd_open(self._root.pid)
+            import select
+
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            if not poll.poll(max(0.0, deadline_s - self._daemon.loop.time()) * 1000):
+                os.kill(self._root.pid, signal.SIGKILL)
+            os.waitpid(self._root.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            return
+        finally:
+            if fd >= 0:
+                os.close(fd)
