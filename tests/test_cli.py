@@ -1,0 +1,87 @@
+"""``python -m shoal``: starting, listing and ending a node that stands alone; what is refused by name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import shoal
+
+
+def command(*arguments: str, temporary: Path | None = None) -> subprocess.CompletedProcess[str]:
+    env = dict(os.environ) if temporary is None else {**os.environ, "RAY_TMPDIR": str(temporary)}
+    return subprocess.run(
+        [sys.executable, "-m", "shoal", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        env=env,
+        check=False,
+    )
+
+
+@pytest.fixture
+def temporary() -> Path:
+    """Below this process's own temporary folder: the path of a socket is short, and nobody else's node is there."""
+    folder = Path(os.environ["RAY_TMPDIR"]) / "cli"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def test_version_is_said() -> None:
+    assert command("--version").stdout == f"shoal, version {shoal.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["start"], "start needs --head: joining a cluster is not supported"),
+        (["start", "--head", "--address", "a:1"], "--address belongs to clusters of several machines"),
+        (["start", "--head", "--redis-password=x"], "--redis-password belongs to clusters of several machines"),
+        (["start", "--head", "--port", "6379"], "--port must be 0: a local node opens no port, but got --port=6379"),
+        (["start", "--head", "--num-cpus=-1"], "-1.0 is not in the range x>=0"),
+        (["status", "--address", "a:1"], "--address belongs to clusters of several machines"),
+        (["up", "cluster.yaml"], "No such command 'up'"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(arguments: list[str], message: str, temporary: Path) -> None:
+    done = command(*arguments, temporary=temporary)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_without_a_node_status_and_stop_say_so(temporary: Path) -> None:
+    assert command("status", temporary=temporary).stdout == "No session is running.\n"
+    assert command("stop", temporary=temporary).stdout == "No node was running.\n"
+
+
+def test_node_is_started_joined_listed_and_stopped(temporary: Path) -> None:
+    started = command("start", "--head", "--num-cpus=3", "--port=0", "--min-worker-port=0", temporary=temporary)
+    try:
+        assert started.returncode == 0, started.stderr
+        address = started.stdout.partition("--address='")[2].partition("'")[0]
+        with shoal.init(address=address):
+            assert shoal.cluster_resources()["CPU"] == 3.0
+            assert shoal.get(shoal.remote(os.getppid).remote()) != os.getpid()
+        again = command("start", "--head", temporary=temporary)
+        assert again.returncode == 1 and "a node runs already" in again.stderr
+        listed = command("status", temporary=temporary).stdout
+        assert "stands alone" in listed
+        assert Path(address).name in listed
+        assert "CPU" in listed
+    finally:
+        stopped = command("stop", temporary=temporary)
+    assert stopped.stdout == "Stopped 1 node.\n"
+    assert not Path(address).exists()
+
+
+def test_stop_leaves_the_sessions_of_running_programs_alone(temporary: Path) -> None:
+    with shoal.init(num_cpus=1, _temp_dir=str(temporary)):
+        assert "of a running program" in command("status", temporary=temporary).stdout
+        assert command("stop", temporary=temporary).stdout == "No node was running.\n"
+        assert shoal.get(shoal.remote(int).remote("7")) == 7
