@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
-import cloudpickle
+from shoal.util.serialization import dumps
 
 __all__ = ["FailureTuple", "inspect_serializability"]
 
@@ -140,7 +140,7 @@ def _unwrapped(value: Any) -> Any:
 
 def _pickling_error(obj: Any) -> str | None:
     try:
-        cloudpickle.dumps(obj, protocol=5)
+        dumps(obj)
     except Exception as error:  # anything that a __reduce__ of the user may raise
         return f"{type(error).__name__}: {error}"
     return None

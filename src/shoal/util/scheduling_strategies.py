@@ -10,8 +10,11 @@ from shoal.core.scheduling_strategies import (
     NodeLabelSchedulingStrategy,
     NotIn,
     PlacementGroupSchedulingStrategy,
-    SchedulingStrategyT,
+    SchedulingStrategy,
 )
+
+SchedulingStrategyT = SchedulingStrategy
+"""Ray's name for the type of the option."""
 
 __all__ = [
     "DoesNotExist",
@@ -21,5 +24,6 @@ __all__ = [
     "NodeLabelSchedulingStrategy",
     "NotIn",
     "PlacementGroupSchedulingStrategy",
+    "SchedulingStrategy",
     "SchedulingStrategyT",
 ]

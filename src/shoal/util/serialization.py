@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from shoal.core.serialization import deregister_serializer, register_serializer
+from shoal.core.serialization import deregister_serializer, dumps, register_serializer
 
-__all__ = ["deregister_serializer", "register_serializer"]
+__all__ = ["deregister_serializer", "dumps", "register_serializer"]

@@ -1,0 +1,62 @@
+"""Where the rows come from: the node's control plane."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import shoal
+from shoal.util._control_plane import current_session, require_engine
+from shoal.util.state.exception import RayStateApiException, ServerUnavailable
+
+T = TypeVar("T")
+
+_ROWS_MAX = 10_000
+
+
+def check_address(address: str | None) -> None:
+    """Raises ServerUnavailable when ``address`` names another cluster than the one this process is connected to."""
+    if address in (None, "auto"):
+        return
+    session = current_session()
+    own = session.context.address_info if session is not None and session.context is not None else {}
+    if address not in (own.get("address"), own.get("gcs_address")):
+        raise ServerUnavailable(
+            f"the state of the cluster at address={address!r} cannot be read from here: connect with shoal.init(address={address!r})"
+        )
+
+
+def rows(resource: str, timeout_s: float) -> tuple[list[dict[str, Any]], int]:
+    """The newest rows of a resource, at most 10,000, and how many there are in all."""
+    if not shoal.is_initialized():
+        raise ServerUnavailable("there is no cluster to ask: call shoal.init() first")
+    engine = require_engine()
+    answer = _within(timeout_s, resource, lambda: engine.request("list_state", resource=resource, limit=_ROWS_MAX))
+    return [dict(row) for row in answer["rows"]], int(answer["total"])
+
+
+def log_folder() -> Path:
+    """Where the node of this process writes its log files."""
+    if not shoal.is_initialized():
+        raise ServerUnavailable("there is no cluster to ask: call shoal.init() first")
+    context = shoal.get_runtime_context()
+    return Path(context.get_temp_dir()) / context.get_session_name() / "logs"
+
+
+def _within(timeout_s: float, resource: str, ask: Callable[[], T]) -> T:
+    answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="state-request", daemon=True).start()
+    try:
+        return answer.result(timeout_s)
+    except concurrent.futures.TimeoutError as error:
+        raise RayStateApiException(f"the node did not list its {resource} within timeout={timeout_s} s") from error

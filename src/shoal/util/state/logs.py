@@ -1,0 +1,129 @@
+"""Log files of the session: which there are, and their lines."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import shoal
+from shoal.util.state import _source
+from shoal.util.state.client import DEFAULT_TIMEOUT_S, StateApiClient
+from shoal.util.state.exception import RayStateApiException
+
+_FOLLOW_INTERVAL_S = 0.1
+_ANSI_CODE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_SUFFIXES = ("out", "err")
+
+
+def list_logs(
+    address: str | None = None,
+    node_id: str | None = None,
+    node_ip: str | None = None,
+    glob_filter: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT_S,
+) -> dict[str, list[str]]:
+    """The names of a node's log files that match ``glob_filter``, by kind: the part of the name before the first ``-`` or ``.``.
+
+    Raises RayStateApiException for a node whose files cannot be read from here, ServerUnavailable without a session.
+    """
+    _source.check_address(address)
+    _check_node(node_id, node_ip, timeout)
+    folder = _source.log_folder()
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.glob(glob_filter or "*")):
+        if path.is_file():
+            found.setdefault(re.split(r"[-.]", path.name, maxsplit=1)[0], []).append(path.name)
+    return found
+
+
+def get_log(
+    address: str | None = None,
+    node_id: str | None = None,
+    node_ip: str | None = None,
+    filename: str | None = None,
+    actor_id: str | None = None,
+    task_id: str | None = None,
+    pid: int | None = None,
+    follow: bool = False,
+    tail: int = -1,
+    timeout: float = DEFAULT_TIMEOUT_S,
+    suffix: str = "out",
+    encoding: str | None = "utf-8",
+    errors: str = "strict",
+    filter_ansi_code: bool = False,
+) -> Iterator[Any]:
+    """The lines of one log file: of ``filename``, or of the process ``pid``, of an actor or of a task.
+
+    ``tail``: only the last lines (-1: all). ``follow``: go on with new lines, without end. ``suffix``: "out" or "err".
+    ``encoding=None`` gives bytes. Raises ValueError unless exactly one of filename, actor_id, task_id and pid is given,
+    RayStateApiException when there is no such file.
+    """
+    _source.check_address(address)
+    _check_node(node_id, node_ip, timeout)
+    if suffix not in _SUFFIXES:
+        raise ValueError(f"suffix must be one of {_SUFFIXES}, but got suffix={suffix!r}")
+    if sum(choice is not None for choice in (filename, actor_id, task_id, pid)) != 1:
+        raise ValueError(
+            "exactly one of filename, actor_id, task_id and pid must be given, but got "
+            f"filename={filename!r}, actor_id={actor_id!r}, task_id={task_id!r}, pid={pid!r}"
+        )
+    path = _named(filename) if filename is not None else _of_process(pid or _pid_of(actor_id, task_id, timeout), suffix)
+    return _decoded(_lines(path, follow, tail), encoding, errors, filter_ansi_code)
+
+
+def _decoded(lines: Iterator[bytes], encoding: str | None, errors: str, filter_ansi_code: bool) -> Iterator[Any]:
+    for line in lines:
+        if encoding is None:
+            yield line
+        else:
+            text = line.decode(encoding, errors)
+            yield _ANSI_CODE.sub("", text) if filter_ansi_code else text
+
+
+def _lines(path: Path, follow: bool, tail: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from file if tail < 0 else deque(file, maxlen=tail)
+        while follow:
+            line = file.readline()
+            if line:
+                yield line
+            else:
+                time.sleep(_FOLLOW_INTERVAL_S)
+
+
+def _named(filename: str) -> Path:
+    folder = _source.log_folder()
+    path = (folder / filename).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise RayStateApiException(f"there is no log file {filename!r}; list_logs() says which there are")
+    return path
+
+
+def _of_process(pid: int, suffix: str) -> Path:
+    pattern = re.compile(rf"(^|\D){pid}(\D.*)?\.{suffix}$")
+    for path in sorted(_source.log_folder().glob(f"*.{suffix}")):
+        if pattern.search(path.name):
+            return path
+    raise RayStateApiException(f"process {pid} has no log file with suffix={suffix!r}")
+
+
+def _pid_of(actor_id: str | None, task_id: str | None, timeout: float) -> int:
+    client = StateApiClient()
+    found = client.get("actors", actor_id, timeout) if actor_id is not None else client.get("tasks", str(task_id), timeout)
+    pid = (found[-1].get("pid") or found[-1].get("worker_pid")) if found else None
+    if not pid:
+        raise RayStateApiException(f"no process is known that ran actor_id={actor_id!r}, task_id={task_id!r}")
+    return int(pid)
+
+
+def _check_node(node_id: str | None, node_ip: str | None, timeout: float) -> None:
+    if node_id is None and node_ip is None:
+        return
+    own_id = shoal.get_runtime_context().get_node_id()
+    own = next((row for row in StateApiClient().get("nodes", own_id, timeout)), None)
+    if node_id not in (None, own_id) or (node_ip is not None and own is not None and node_ip != own.node_ip):
+        raise RayStateApiException(f"the log files of node_id={node_id!r}, node_ip={node_ip!r} cannot be read from node {own_id}")
