@@ -212,7 +212,7 @@ def test_libraries_are_found_by_name() -> None:
     assert shoal.cloudpickle.loads(shoal.cloudpickle.dumps(3)) == 3
     assert shoal.util.__name__ == "shoal.util" and shoal.actor.ActorClass
     with pytest.raises(AttributeError, match="has no attribute 'nothing_like_this'"):
-        shoal.nothing_like_this  # noqa: B018
+        shoal.nothing_like_this
 
 
 def test_every_exported_name_exists() -> None:
