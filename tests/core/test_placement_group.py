@@ -60,7 +60,7 @@ def test_bad_requests(engine: FakeEngine, keywords: dict[str, Any], error: type[
 
 
 def test_waiting(group: PlacementGroup, engine: FakeEngine) -> None:
-    engine.answers["placement_group_wait"] = lambda id, timeout_s: timeout_s is None
+    engine.answers["placement_group_wait"] = lambda **asked: asked["timeout_s"] is None
     assert group.wait(-1) is True and group.wait(2) is False
 
 
@@ -83,7 +83,7 @@ def test_removing_and_looking_up(group: PlacementGroup, engine: FakeEngine) -> N
     engine.answers.update(
         placement_group_remove=None,
         placement_group_named=lambda name: {"id": GROUP_ID, "bundles": [{"CPU": 1.0}]} if name == "g" else None,
-        placement_group_table=lambda id: {"state": "CREATED"} if id else {GROUP_ID.hex(): {}},
+        placement_group_table=lambda **asked: {"state": "CREATED"} if asked["id"] else {GROUP_ID.hex(): {}},
     )
     groups.remove_placement_group(group)
     assert ("placement_group_remove", {"id": GROUP_ID}) in engine.requests

@@ -1,4 +1,4 @@
-"""Callbacks on sealed records. One thread of this process sleeps in the kernel for all futures and awaits, and ends when there are none."""
+"""Callbacks on sealed records. While there are any, one thread of this process sleeps in the kernel for all of them."""
 
 from __future__ import annotations
 
