@@ -21,7 +21,13 @@ def test_replace_rebuilds_containers_of_the_same_kind() -> None:
     mark = Mark()
     value = {"list": [mark], "tuple": (mark, 1), "set": {mark}, "pair": Pair(mark, 2), "ordered": OrderedDict(x=mark)}
     replaced = nesting.replace(Mark, value, lambda _: "value")
-    assert replaced == {"list": ["value"], "tuple": ("value", 1), "set": {"value"}, "pair": Pair("value", 2), "ordered": {"x": "value"}}
+    assert replaced == {
+        "list": ["value"],
+        "tuple": ("value", 1),
+        "set": {"value"},
+        "pair": Pair("value", 2),
+        "ordered": {"x": "value"},
+    }
     assert isinstance(replaced["pair"], Pair)
     assert isinstance(replaced["ordered"], OrderedDict)
 

@@ -10,7 +10,11 @@ def test_names_are_what_nodes_detect() -> None:
 
 
 def test_every_constant_is_text_without_blanks() -> None:
-    names = [name for name in vars(accelerators) if name.isidentifier() and name.split("_")[0] in ("NVIDIA", "AMD", "INTEL", "GOOGLE")]
+    names = [
+        name
+        for name in vars(accelerators)
+        if name.isidentifier() and name.split("_")[0] in ("NVIDIA", "AMD", "INTEL", "GOOGLE")
+    ]
     assert len(names) > 30
     for name in names:
         value = getattr(accelerators, name)

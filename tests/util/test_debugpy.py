@@ -35,7 +35,9 @@ def not_listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert sys.breakpointhook is hook
 
 
-def test_the_process_listens_once_on_loopback_and_stops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_process_listens_once_on_loopback_and_stops(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake = FakeDebugpy()
     monkeypatch.setitem(sys.modules, "debugpy", fake)  # type: ignore[arg-type]
     debugpy.set_trace()

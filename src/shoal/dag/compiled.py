@@ -193,9 +193,7 @@ class CompiledDAG:
             check_input(self._order, graph_input)
             return
         if len(graph_input.args) != self._positional_inputs:
-            raise ValueError(
-                f"the graph takes {self._positional_inputs} positional arguments, but got {len(graph_input.args)}"
-            )
+            raise ValueError(f"the graph takes {self._positional_inputs} positional arguments, but got {len(graph_input.args)}")
         missing = [name for name in self._keyword_inputs if name not in graph_input.kwargs]
         if missing:
             raise ValueError(f"the graph takes the keyword arguments {sorted(self._keyword_inputs)}, but {missing} are missing")

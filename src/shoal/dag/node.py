@@ -63,7 +63,9 @@ class DAGNode:
 
     def with_tensor_transport(self, transport: Any = "auto", device: Any = "default") -> DAGNode:
         """Not supported yet: raises NotImplementedError."""
-        raise NotImplementedError(f"with_tensor_transport({transport!r}): compiled graphs move values through shared memory only")
+        raise NotImplementedError(
+            f"with_tensor_transport({transport!r}): compiled graphs move values through shared memory only"
+        )
 
     def get_args(self) -> tuple[Any, ...]:
         """The bound positional arguments."""

@@ -36,7 +36,7 @@ def _internal_kv_put(key: Text, value: Text, overwrite: bool = True, *, namespac
 
 def _internal_kv_del(key: Text, *, del_by_prefix: bool = False, namespace: Text | None = None) -> int:
     """Deletes a key, or all that start with it; returns how many there were."""
-    return int(_ask("kv_del", namespace, key=_as_bytes("key", key), by_prefix=del_by_prefix))
+    return int(_ask("kv_delete", namespace, key=_as_bytes("key", key), by_prefix=del_by_prefix))
 
 
 def _internal_kv_list(prefix: Text, *, namespace: Text | None = None) -> list[bytes]:

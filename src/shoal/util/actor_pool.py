@@ -137,4 +137,3 @@ class ActorPool:
 def _first(refs: Any) -> list[Any]:
     # One ready return value means that the call has ended, and with it all of them.
     return [refs[0]] if isinstance(refs, list) else [refs]
-

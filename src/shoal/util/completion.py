@@ -44,7 +44,12 @@ def map_unordered(
 
 
 def _mapped(
-    fn: Any, items: Iterable[Any], backpressure_size: int | None, chunk_size: int, yield_obj_refs: bool, wait_options: dict[str, Any]
+    fn: Any,
+    items: Iterable[Any],
+    backpressure_size: int | None,
+    chunk_size: int,
+    yield_obj_refs: bool,
+    wait_options: dict[str, Any],
 ) -> Iterator[Any]:
     in_flight: list[Any] = []
     for item in items:

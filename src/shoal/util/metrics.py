@@ -129,7 +129,9 @@ class Histogram(Metric):
     ) -> None:
         super().__init__(name, description, tag_keys)
         if not boundaries:
-            raise ValueError(f"boundaries must have at least one value, as in boundaries=[1.0, 2.0], but got boundaries={boundaries}")
+            raise ValueError(
+                f"boundaries must have at least one value, as in boundaries=[1.0, 2.0], but got boundaries={boundaries}"
+            )
         for index, boundary in enumerate(boundaries):
             if boundary <= 0:
                 raise ValueError(f"boundaries must be > 0, but got {boundary} at index {index} of boundaries={boundaries}")

@@ -176,5 +176,3 @@ def _folder() -> Path:
     context = shoal.get_runtime_context()
     base = Path(context.get_temp_dir() or tempfile.gettempdir()) / context.get_session_name()
     return base / _FOLDER_NAME
-
-

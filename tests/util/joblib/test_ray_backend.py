@@ -88,7 +88,9 @@ def test_a_big_array_is_stored_once_for_all_calls(monkeypatch: pytest.MonkeyPatc
     puts = Puts(monkeypatch)
     big = np.arange(100_000)
     with joblib.parallel_config(backend="ray", n_jobs=2):
-        sums = joblib.Parallel()(joblib.delayed(lambda a, b, i: int(a.sum()) + int(b.sum()) + i)(big, b=big, i=i) for i in range(6))
+        sums = joblib.Parallel()(
+            joblib.delayed(lambda a, b, i: int(a.sum()) + int(b.sum()) + i)(big, b=big, i=i) for i in range(6)
+        )
     assert sums == [2 * int(big.sum()) + i for i in range(6)]
     assert [value is big for value in puts.values] == [True]
 

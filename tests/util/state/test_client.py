@@ -20,7 +20,13 @@ TASKS = [
     {"task_id": "t1", "attempt_number": 0, "state": "FAILED", "func_or_class_name": "f", "type": "NORMAL_TASK"},
     {"task_id": "t1", "attempt_number": 1, "state": "FINISHED", "func_or_class_name": "f", "type": "NORMAL_TASK"},
     {"task_id": "t2", "attempt_number": 0, "state": "FINISHED", "func_or_class_name": "A.m", "type": "ACTOR_TASK"},
-    {"task_id": "t3", "attempt_number": 0, "state": "FINISHED", "func_or_class_name": "A.__init__", "type": "ACTOR_CREATION_TASK"},
+    {
+        "task_id": "t3",
+        "attempt_number": 0,
+        "state": "FINISHED",
+        "func_or_class_name": "A.__init__",
+        "type": "ACTOR_CREATION_TASK",
+    },
 ]
 OBJECTS = [
     {"object_id": "o1", "object_size": 1024**2, "pid": 1, "ip": "x", "call_site": "", "task_status": "FINISHED"}
@@ -31,18 +37,18 @@ OBJECTS = [
 
 
 class Engine:
-    """Answers list_state from the lists above; ``hidden`` rows are counted, and not given."""
+    """Answers list_state from the lists above, ``times`` over."""
 
     def __init__(self) -> None:
-        self.hidden = 0
+        self.times = 1
         self.answers = threading.Event()
         self.answers.set()
 
     def request(self, kind: str, **fields: Any) -> Any:
         assert kind == "list_state"
         self.answers.wait(30)
-        rows = {"actors": ACTORS, "tasks": TASKS, "objects": OBJECTS}.get(fields["resource"], [])
-        return {"rows": rows, "total": len(rows) + self.hidden}
+        rows = {"actors": ACTORS, "tasks": TASKS, "objects": OBJECTS}.get(fields["resource"], []) * self.times
+        return rows[: fields["limit"]]
 
 
 @pytest.fixture
@@ -105,7 +111,7 @@ def test_get_gives_one_row_with_details_or_none() -> None:
     found = state.get_actor("a1")
     assert found is not None and found.num_restarts == 2
     assert state.get_actor("missing") is None
-    assert [get("x") for get in (state.get_node, state.get_worker, state.get_job, state.get_placement_group)] == [None] * 4
+    assert [get("x") for get in (state.get_node, state.get_worker, state.get_placement_group)] == [None] * 3
 
 
 def test_every_attempt_of_a_task_is_a_row() -> None:
@@ -120,18 +126,22 @@ def test_objects_have_a_row_for_each_reference() -> None:
     assert [row.pid for row in state.get_objects("o1")] == [1, 2]
 
 
-@pytest.mark.parametrize(
-    "list_rows", [state.list_nodes, state.list_jobs, state.list_workers, state.list_placement_groups]
-)
+@pytest.mark.parametrize("list_rows", [state.list_nodes, state.list_workers, state.list_placement_groups])
 def test_other_resources_are_listed(list_rows: Any) -> None:
     assert list_rows() == []
 
 
+@pytest.mark.parametrize("list_rows", [state.list_jobs, state.list_runtime_envs, state.list_cluster_events])
+def test_what_the_node_does_not_list_is_named(list_rows: Any) -> None:
+    with pytest.raises(NotImplementedError, match="the node does not list"):
+        list_rows()
+
+
 def test_missing_rows_are_an_error_unless_they_may_be_missing(engine: Engine) -> None:
-    engine.hidden = 5
-    with pytest.raises(state.RayStateApiException, match="5 of 8 actors are missing"):
+    engine.times = 4000
+    with pytest.raises(state.RayStateApiException, match="there are more than 10000 actors"):
         state.list_actors()
-    assert len(state.list_actors(raise_on_missing_output=False)) == 3
+    assert len(state.list_actors(raise_on_missing_output=False, limit=10_000)) == 10_000
 
 
 def test_a_node_that_does_not_answer_is_an_error(engine: Engine) -> None:

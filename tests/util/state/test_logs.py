@@ -12,16 +12,15 @@ from shoal.util.state.exception import RayStateApiException
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(_source, "log_folder", lambda: tmp_path)
-    (tmp_path / "worker-12.out").write_text("one\n\x1b[31mtwo\x1b[0m\nthree\n")
-    (tmp_path / "worker-12.err").write_text("wrong\n")
-    (tmp_path / "worker-123.out").write_text("other\n")
+    (tmp_path / "worker-1-12.log").write_text("one\n\x1b[31mtwo\x1b[0m\nthree\n")
+    (tmp_path / "worker-2-123.log").write_text("other\n")
     (tmp_path / "daemon.log").write_text("started\n")
     return tmp_path
 
 
 def test_files_are_listed_by_kind() -> None:
-    assert list_logs() == {"daemon": ["daemon.log"], "worker": ["worker-12.err", "worker-12.out", "worker-123.out"]}
-    assert list_logs(glob_filter="*123*") == {"worker": ["worker-123.out"]}
+    assert list_logs() == {"daemon": ["daemon.log"], "worker": ["worker-1-12.log", "worker-2-123.log"]}
+    assert list_logs(glob_filter="*123*") == {"worker": ["worker-2-123.log"]}
 
 
 def test_a_file_is_read_by_name() -> None:
@@ -31,13 +30,12 @@ def test_a_file_is_read_by_name() -> None:
 
 def test_a_file_is_read_by_process() -> None:
     assert list(get_log(pid=12, tail=1)) == ["three\n"]
-    assert list(get_log(pid=12, suffix="err")) == ["wrong\n"]
     assert list(get_log(pid=12, filter_ansi_code=True))[1] == "two\n"
 
 
 def test_a_file_is_read_by_actor(monkeypatch: pytest.MonkeyPatch) -> None:
-    def rows(resource: str, timeout_s: float) -> tuple[list[dict[str, Any]], int]:
-        return [{"actor_id": "a1", "pid": 123}], 1
+    def rows(resource: str, timeout_s: float) -> tuple[list[dict[str, Any]], bool]:
+        return [{"actor_id": "a1", "pid": 123}], False
 
     monkeypatch.setattr(_source, "rows", rows)
     assert list(get_log(actor_id="a1")) == ["other\n"]
@@ -59,7 +57,7 @@ def test_files_outside_of_the_folder_cannot_be_read(tmp_path: Path) -> None:
     for filename in ("../secret", "missing.out", "/etc/hostname"):
         with pytest.raises(RayStateApiException, match="there is no log file"):
             get_log(filename=filename)
-    with pytest.raises(RayStateApiException, match="process 99 has no log file with suffix='out'"):
+    with pytest.raises(RayStateApiException, match="process 99 has no log file"):
         get_log(pid=99)
 
 
@@ -70,3 +68,5 @@ def test_bad_choices_are_refused() -> None:
         get_log(filename="a", pid=1)
     with pytest.raises(ValueError, match="suffix must be one of"):
         get_log(pid=1, suffix="log")
+    with pytest.raises(NotImplementedError, match="both streams to one file"):
+        get_log(pid=1, suffix="err")

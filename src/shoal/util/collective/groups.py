@@ -45,7 +45,9 @@ def create_collective_group(
     torch is missing here.
     """
     if len(actors) != len(ranks) or len(actors) != world_size:
-        raise ValueError(f"each actor needs one rank, but got {len(actors)} actors, ranks={list(ranks)}, world_size={world_size}")
+        raise ValueError(
+            f"each actor needs one rank, but got {len(actors)} actors, ranks={list(ranks)}, world_size={world_size}"
+        )
     if sorted(ranks) != list(range(world_size)):
         raise ValueError(f"ranks must be 0 to {world_size - 1}, each once, but got ranks={list(ranks)}")
     backend_class(backend)

@@ -67,4 +67,6 @@ def _group_with(group_name: str, argument: str, rank: int, other: bool = False) 
 
 def _check_length(group: Group, tensor_list: Any) -> None:
     if not isinstance(tensor_list, list) or len(tensor_list) != group.world_size:
-        raise ValueError(f"tensor_list must be a list with one tensor for each of {group.world_size} members, but got {tensor_list!r}")
+        raise ValueError(
+            f"tensor_list must be a list with one tensor for each of {group.world_size} members, but got {tensor_list!r}"
+        )

@@ -76,7 +76,9 @@ class Pool:
         """Like ``apply``, without waiting. The process with the least open work takes the call."""
         self._check_running()
         result = AsyncResult(1, callback, error_callback, single_result=True)
-        self._run(self._least_loaded(), func, [(tuple(args or ()), kwargs or {})], lambda outcome: result.chunk_done(0, outcome))
+        self._run(
+            self._least_loaded(), func, [(tuple(args or ()), kwargs or {})], lambda outcome: result.chunk_done(0, outcome)
+        )
         return result
 
     # -- one call per item
@@ -164,9 +166,7 @@ class Pool:
         self._check_running()
         self._run(self._least_loaded(), func, [((item,), {}) for item in chunk], done)
 
-    def _imap(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None, ordered: bool
-    ) -> IMapIterator:
+    def _imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None, ordered: bool) -> IMapIterator:
         self._check_running()
         if not isinstance(iterable, Iterable):
             raise TypeError(f"{type(iterable).__name__!r} object is not iterable")

@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 import shoal
 from shoal.util._control_plane import current_session, require_engine
+from shoal.util.node_address import get_node_ip_address
 from shoal.util.state.exception import RayStateApiException, ServerUnavailable
 
 T = TypeVar("T")
 
 _ROWS_MAX = 10_000
+_LISTED = ("actors", "nodes", "objects", "placement_groups", "tasks", "workers")
 
 
 def check_address(address: str | None) -> None:
@@ -29,13 +31,27 @@ def check_address(address: str | None) -> None:
         )
 
 
-def rows(resource: str, timeout_s: float) -> tuple[list[dict[str, Any]], int]:
-    """The newest rows of a resource, at most 10,000, and how many there are in all."""
+def rows(resource: str, timeout_s: float) -> tuple[list[dict[str, Any]], bool]:
+    """The rows of a resource, at most 10,000, and whether there are more.
+
+    Raises ServerUnavailable without a session, NotImplementedError for what the node does not list."""
+    if resource not in _LISTED:
+        raise NotImplementedError(f"the node does not list {resource} yet; it lists {', '.join(_LISTED)}")
     if not shoal.is_initialized():
         raise ServerUnavailable("there is no cluster to ask: call shoal.init() first")
     engine = require_engine()
-    answer = _within(timeout_s, resource, lambda: engine.request("list_state", resource=resource, limit=_ROWS_MAX))
-    return [dict(row) for row in answer["rows"]], int(answer["total"])
+    found = _within(timeout_s, resource, lambda: engine.request("list_state", resource=resource, limit=_ROWS_MAX + 1))
+    return [_with_derived(resource, dict(row)) for row in found[:_ROWS_MAX]], len(found) > _ROWS_MAX
+
+
+def _with_derived(resource: str, row: dict[str, Any]) -> dict[str, Any]:
+    """The row with the columns that follow from others."""
+    if resource == "tasks":
+        # A method's name has its class already.
+        row.setdefault("func_or_class_name", row.get("name"))
+    elif resource == "nodes":
+        row.setdefault("node_ip", get_node_ip_address())
+    return row
 
 
 def log_folder() -> Path:

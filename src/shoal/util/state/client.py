@@ -44,7 +44,8 @@ class StateApiClient:
         """Up to ``limit`` rows of ``resource`` ("actors", "tasks", ...) that pass all ``filters``.
 
         Raises ValueError for an unknown resource, predicate, or limit outside 1..10000; RayStateApiException for an unknown
-        column, when ``timeout`` seconds are over, and, with ``raise_on_missing_output``, when the node dropped old rows.
+        column, when ``timeout`` seconds are over, and, with ``raise_on_missing_output``, when there are more than 10,000 rows.
+        Raises NotImplementedError for a resource that the node does not list yet: jobs, runtime_envs, cluster_events.
         """
         row_class = _row_class(resource)
         if not 1 <= limit <= LIMIT_MAX:
@@ -71,11 +72,11 @@ class StateApiClient:
         return {"cluster": _SUMMARIES[resource](row_class.from_source(values, detail=True).asdict() for values in rows)}
 
     def _rows(self, resource: str, timeout: float, raise_on_missing_output: bool) -> list[dict[str, Any]]:
-        rows, total = _source.rows(resource, timeout)
-        if raise_on_missing_output and total > len(rows):
+        rows, more = _source.rows(resource, timeout)
+        if more and raise_on_missing_output:
             raise RayStateApiException(
-                f"{total - len(rows)} of {total} {resource} are missing: the node keeps the newest {len(rows)}; "
-                "raise_on_missing_output=False reads those"
+                f"there are more than {len(rows)} {resource}, and only as many can be listed; "
+                "raise_on_missing_output=False lists those"
             )
         return rows
 

@@ -23,7 +23,9 @@ def check_filters(filters: Sequence[Filter], row_class: type[StateRow]) -> None:
         if predicate not in _PREDICATES:
             raise ValueError(f"the predicate of a filter must be one of {_PREDICATES}, but got {predicate!r} in {item!r}")
         if name not in allowed:
-            raise RayStateApiException(f"{row_class.__name__} can be filtered by {sorted(allowed)}, but got {name!r} in {item!r}")
+            raise RayStateApiException(
+                f"{row_class.__name__} can be filtered by {sorted(allowed)}, but got {name!r} in {item!r}"
+            )
 
 
 def passes(values: dict[str, Any], filters: Sequence[Filter]) -> bool:

@@ -58,20 +58,23 @@ def get_log(
 ) -> Iterator[Any]:
     """The lines of one log file: of ``filename``, or of the process ``pid``, of an actor or of a task.
 
-    ``tail``: only the last lines (-1: all). ``follow``: go on with new lines, without end. ``suffix``: "out" or "err".
-    ``encoding=None`` gives bytes. Raises ValueError unless exactly one of filename, actor_id, task_id and pid is given,
-    RayStateApiException when there is no such file.
+    ``tail``: only the last lines (-1: all). ``follow``: go on with new lines, without end. ``encoding=None`` gives bytes.
+    A worker writes both of its streams to one file, which is what ``suffix="out"`` means; NotImplementedError for "err".
+    Raises ValueError unless exactly one of filename, actor_id, task_id and pid is given, RayStateApiException when there is no
+    such file.
     """
     _source.check_address(address)
     _check_node(node_id, node_ip, timeout)
     if suffix not in _SUFFIXES:
         raise ValueError(f"suffix must be one of {_SUFFIXES}, but got suffix={suffix!r}")
+    if suffix == "err":
+        raise NotImplementedError("suffix='err': workers write both streams to one file, which suffix='out' reads")
     if sum(choice is not None for choice in (filename, actor_id, task_id, pid)) != 1:
         raise ValueError(
             "exactly one of filename, actor_id, task_id and pid must be given, but got "
             f"filename={filename!r}, actor_id={actor_id!r}, task_id={task_id!r}, pid={pid!r}"
         )
-    path = _named(filename) if filename is not None else _of_process(pid or _pid_of(actor_id, task_id, timeout), suffix)
+    path = _named(filename) if filename is not None else _of_process(pid or _pid_of(actor_id, task_id, timeout))
     return _decoded(_lines(path, follow, tail), encoding, errors, filter_ansi_code)
 
 
@@ -103,12 +106,12 @@ def _named(filename: str) -> Path:
     return path
 
 
-def _of_process(pid: int, suffix: str) -> Path:
-    pattern = re.compile(rf"(^|\D){pid}(\D.*)?\.{suffix}$")
-    for path in sorted(_source.log_folder().glob(f"*.{suffix}")):
-        if pattern.search(path.name):
-            return path
-    raise RayStateApiException(f"process {pid} has no log file with suffix={suffix!r}")
+def _of_process(pid: int) -> Path:
+    # The node names them worker-SLOT-PID.log.
+    found = sorted(_source.log_folder().glob(f"worker-*-{pid}.log"))
+    if not found:
+        raise RayStateApiException(f"process {pid} has no log file: it printed nothing, or never ran here")
+    return found[-1]
 
 
 def _pid_of(actor_id: str | None, task_id: str | None, timeout: float) -> int:
@@ -126,4 +129,6 @@ def _check_node(node_id: str | None, node_ip: str | None, timeout: float) -> Non
     own_id = shoal.get_runtime_context().get_node_id()
     own = next((row for row in StateApiClient().get("nodes", own_id, timeout)), None)
     if node_id not in (None, own_id) or (node_ip is not None and own is not None and node_ip != own.node_ip):
-        raise RayStateApiException(f"the log files of node_id={node_id!r}, node_ip={node_ip!r} cannot be read from node {own_id}")
+        raise RayStateApiException(
+            f"the log files of node_id={node_id!r}, node_ip={node_ip!r} cannot be read from node {own_id}"
+        )
