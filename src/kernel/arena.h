@@ -138,7 +138,8 @@ class Arena {
   // Until `need` of the records are sealed or have a next item; or one of them is an error, when `stop_at_error`.
   Wait wait_some(const std::vector<u32>& records, u32 need, i64 deadline_ns);
   bool has_item(u32 i) const;
-  Wait wait_work(u32 queue, i64 deadline_ns, bool check_assignment);
+  Wait wait_work(u32 queue, i64 deadline_ns, bool check_assignment, bool counted = true);
+  bool spin_work(const std::vector<u32>& queues);
   Wait wait_room(u32 stream_queue, u32 limit, u32 task, i64 deadline_ns);
   Wait wait_wake(u32 seen, i64 deadline_ns);  // for the thread that watches this slot's word
 

@@ -234,6 +234,44 @@ static int cancel_record(u32 i, u64 uid, nb::bytes error) {
   return result;
 }
 
+// cancel_children(uid, error) -> (record, uid) of those that run: everything that the execution `uid` submitted, and so on.
+static std::vector<std::tuple<u32, u64>> cancel_children(u64 uid, nb::bytes error) {
+  Arena& a = attached();
+  std::vector<std::tuple<u32, u64>> running;
+  std::vector<u64> parents{uid};
+  u32 end = std::min(a.head->segments_used.load(), kMaxRecords / kSegmentRecords) * kSegmentRecords;
+  while (!parents.empty()) {
+    u64 parent = parents.back();
+    parents.pop_back();
+    for (u32 i = 1; i < end; i++) {
+      Record& r = a.record(i);
+      if (r.parent != parent || (r.state.load(std::memory_order_relaxed) & kStateMask) == kFree) continue;
+      u64 child = r.uid;
+      if (r.kind == kObject || r.kind == kReturn || r.kind == kActor) continue;
+      parents.push_back(child);
+      if (cancel_record(i, child, error) == 2) running.push_back({i, child});
+    }
+  }
+  return running;
+}
+
+// Puts an error in the place of a sealed value: free(). Values that are being read stay.
+static bool replace_value(nb::handle ref, nb::bytes error) {
+  if (!is_ref(ref.ptr()) || !check_ref(ref.ptr())) throw nb::type_error("an ObjectRef of this session is needed");
+  Arena& a = attached();
+  u32 i = ref_record(ref.ptr());
+  Record& r = a.record(i);
+  u32 free = 0;
+  if (!a.sealed(i) || !r.pins.compare_exchange_strong(free, kSpilling)) return false;
+  u32 e = error_record(a, error);
+  a.release_value(r);
+  r.value_kind = kAlias;
+  r.value_offset = e;
+  r.state.fetch_or(kErrorFlag);
+  r.pins.store(0);
+  return true;
+}
+
 static u32 running_slot(u32 record, u64 uid) {
   Arena& a = attached();
   if (a.record(record).uid != uid) return 0;
@@ -393,6 +431,31 @@ static nb::object task_of_ref(nb::handle ref) {
   return nb::make_tuple(ref_record(ref.ptr()), r.uid);
 }
 
+// The bytes of a value as they lie in the arena: for comparing contents.
+static nb::bytes raw_value(nb::handle ref) {
+  if (!is_ref(ref.ptr()) || !check_ref(ref.ptr())) throw nb::type_error("an ObjectRef of this session is needed");
+  Record& r = attached().record(ref_record(ref.ptr()));
+  const u8* at = r.where == kBlock ? arena->heap(r.value_offset) : r.value_inline;
+  if (r.where == kFile) throw nb::value_error("the value is in a file");
+  return nb::bytes(reinterpret_cast<const char*>(at), r.value_size);
+}
+
+// send_call(mailbox, call_record_ref): a call without arguments that nobody waits for.
+static void send_call(u32 queue, nb::handle function) {
+  if (!is_ref(function.ptr()) || !check_ref(function.ptr())) throw nb::type_error("an ObjectRef of this session is needed");
+  Arena& a = attached();
+  u32 i = a.new_record(kCall);
+  Record& r = a.record(i);
+  r.count.store(1);
+  r.queue = queue;
+  r.function = ref_record(function.ptr());
+  a.hold(r.function);
+  r.num_returns = 0;
+  r.queued_ns = now_ns();
+  r.state.store(kPending);
+  a.submit(i);
+}
+
 static void set_hooks(nb::dict d) {
   auto get = [&](const char* name) {
     nb::object o = nb::borrow(d[name]);
@@ -447,6 +510,8 @@ static void add_daemon_functions(nb::module_& m) {
   m.def("fail_record", fail_record);
   m.def("cancel_record", cancel_record);
   m.def("running_slot", running_slot);
+  m.def("cancel_children", cancel_children);
+  m.def("replace_value", replace_value);
 }
 
 static void add_queue_functions(nb::module_& m) {
@@ -505,6 +570,8 @@ static void add_record_functions(nb::module_& m) {
   m.def("release", [](u32 i) { attached().drop(i); });
   m.def("function_record", function_record);
   m.def("task_of_ref", task_of_ref);
+  m.def("raw_value", raw_value);
+  m.def("send_call", send_call);
   m.def("spill", [](u64 bytes) { return attached().spill(bytes); });
   m.def("trim", [](double idle_s) {
     Arena& a = attached();

@@ -113,6 +113,7 @@ struct alignas(64) Record {
   u32 attempt{0};
   u64 started_ns{0};
   u64 finished_ns{0};
+  u64 parent{0};  // uid of the execution that submitted it
 };
 static_assert(sizeof(Record) == 256);
 

@@ -83,6 +83,7 @@ bool add_codec(PyObject* module);
 // ---- submit.cpp, work.cpp, control.cpp, watch.cpp
 bool add_submitter(PyObject* module);
 bool add_work(PyObject* module);
+extern thread_local u64 current_uid;  // of this thread's execution; 0 = none
 bool add_objects(PyObject* module);
 bool add_watch(PyObject* module);
 void add_control(PyObject* module);

@@ -105,7 +105,7 @@ u32 Arena::new_record(u8 kind) {
   r.pins.store(0, std::memory_order_relaxed);
   r.owner = me;
   r.actor = r.backpressure = r.produced = r.attempt = 0;
-  r.queued_ns = r.started_ns = r.finished_ns = 0;
+  r.queued_ns = r.started_ns = r.finished_ns = r.parent = 0;
   r.state.store(kCreating, std::memory_order_release);
   return i;
 }

@@ -178,6 +178,7 @@ static PyObject* submit(PyObject* o, PyObject* const* args, size_t flagged, PyOb
   r.flags |= s->flags;
   r.backpressure = s->backpressure;
   r.queued_ns = now_ns();
+  r.parent = current_uid;
   PyObject* out;
   if (!s->num_returns) {
     out = Py_NewRef(Py_None);

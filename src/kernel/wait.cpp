@@ -105,23 +105,25 @@ Arena::Wait Arena::wait_some(const std::vector<u32>& records, u32 need, i64 dead
       deadline_ns, true);
 }
 
-Arena::Wait Arena::wait_work(u32 qi, i64 deadline_ns, bool check_assignment) {
+Arena::Wait Arena::wait_work(u32 qi, i64 deadline_ns, bool check_assignment, bool counted) {
   Slot& s = *self;
   Queue& q = queue(qi);
   auto work = [&] {
     return q.length.load(std::memory_order_acquire) > 0 || (q.flags.load(std::memory_order_relaxed) & kQueueClosed) ||
            (check_assignment && s.queue.load(std::memory_order_relaxed) != qi);
   };
-  s.spinning.store(1);
-  q.spinners.fetch_add(1, std::memory_order_seq_cst);
-  bool found = spin(work);
-  q.spinners.fetch_sub(1, std::memory_order_seq_cst);
-  s.spinning.store(0);
-  if (found || work()) return Wait::kReady;
+  if (counted) {
+    s.spinning.store(1);
+    q.spinners.fetch_add(1, std::memory_order_seq_cst);
+    spin(work);
+    q.spinners.fetch_sub(1, std::memory_order_seq_cst);
+    s.spinning.store(0);
+  }
+  if (work()) return Wait::kReady;
   if (check_assignment && head->starving.load()) ring();
   q.sleepers.fetch_add(1, std::memory_order_seq_cst);
   s.sleeping.store(1);
-  deactivate();
+  if (counted) deactivate();
   Wait result = Wait::kReady;
   for (;;) {
     u32 seen = q.sequence.load(std::memory_order_seq_cst);
@@ -141,10 +143,23 @@ Arena::Wait Arena::wait_work(u32 qi, i64 deadline_ns, bool check_assignment) {
       break;
     }
   }
-  activate();
+  if (counted) activate();
   s.sleeping.store(0);
   q.sleepers.fetch_sub(1);
   return result;
+}
+
+// Spins while none of the queues has work: for a loop that sleeps elsewhere. Pushers leave the waking to it meanwhile.
+bool Arena::spin_work(const std::vector<u32>& queues) {
+  for (u32 q : queues) queue(q).spinners.fetch_add(1, std::memory_order_seq_cst);
+  auto work = [&] {
+    for (u32 q : queues)
+      if (queue(q).length.load(std::memory_order_acquire) > 0) return true;
+    return false;
+  };
+  spin(work);
+  for (u32 q : queues) queue(q).spinners.fetch_sub(1, std::memory_order_seq_cst);
+  return work();
 }
 
 // A stream's producer waits until fewer than `limit` items are unread. kReady also when nobody reads any more.

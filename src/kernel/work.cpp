@@ -17,6 +17,12 @@ static PyTypeObject* TaskType = nullptr;
 
 // What this thread is executing; 0 = nothing.
 static thread_local u32 current_record = 0;
+thread_local u64 current_uid = 0;
+
+static void become(u32 i) {
+  current_record = i;
+  current_uid = i ? arena->record(i).uid : 0;
+}
 
 static TaskObject* task_of(PyObject* o) { return reinterpret_cast<TaskObject*>(o); }
 
@@ -227,6 +233,13 @@ static PyObject* task_wait_room(PyObject* o, PyObject*) {
   return PyBool_FromLong(r->count.load() > 1 && !(r->state.load() & kCancelFlag));
 }
 
+// has_room(): whether wait_room would not wait
+static PyObject* task_has_room(PyObject* o, PyObject*) {
+  Record* r = live(o);
+  if (!r) return nullptr;
+  return PyBool_FromLong(!r->backpressure || arena->queue(r->stream).length.load() < r->backpressure);
+}
+
 static PyObject* task_function(PyObject* o, void*) {
   Record* r = live(o);
   return r ? new_ref(r->function) : nullptr;
@@ -274,7 +287,7 @@ static PyObject* task_cancelled(PyObject* o, void*) {
 
 // Makes this the thread's current execution (None: no execution).
 static PyObject* set_current(PyObject*, PyObject* task) {
-  current_record = task == Py_None ? 0 : task_of(task)->record;
+  become(task == Py_None ? 0 : task_of(task)->record);
   if (current_record) arena->self->running.store(current_record);
   Py_RETURN_NONE;
 }
@@ -338,16 +351,16 @@ static bool execute(u32 i, u32 entry, PyObject* handlers) {
       Own error(fetch_exception());
       return slow(handlers, "failed", task.get(), error.get());
     }
-    current_record = i;
+    become(i);
     bool done = slow(handlers, "execute", task.get(), nullptr);
-    current_record = 0;
+    become(0);
     return done;
   }
   PyObject* call = f->call;
   std::vector<PyObject*> values;
   PyObject* names = nullptr;
   u32 failed = 0;
-  current_record = i;
+  become(i);
   PyObject* result = nullptr;
   if (decode_args(i, values, &names, &failed)) {
     size_t keywords = names ? size_t(PyTuple_GET_SIZE(names)) : 0;
@@ -356,7 +369,7 @@ static bool execute(u32 i, u32 entry, PyObject* handlers) {
   for (PyObject* v : values) Py_DECREF(v);
   Py_XDECREF(names);
   if (failed) {
-    current_record = 0;
+    become(0);
     arena->seal_returns(i, failed);
     arena->seal_alias(i, failed, kErrorFlag);
     executed(i, entry);
@@ -364,16 +377,16 @@ static bool execute(u32 i, u32 entry, PyObject* handlers) {
   }
   bool done = result && seal_value(i, result, 0);
   Py_XDECREF(result);
-  current_record = 0;
+  become(0);
   if (done) {
     executed(i, entry);
     return true;
   }
   Own error(fetch_exception());
   Own task(new_task(i, entry));
-  current_record = i;
+  become(i);
   done = slow(handlers, "failed", task.get(), error.get());
-  current_record = 0;
+  become(0);
   return done;
 }
 
@@ -436,6 +449,30 @@ static PyObject* wait_work(PyObject*, PyObject* args) {
   return PyBool_FromLong(w == Arena::Wait::kReady);
 }
 
+// wait_mail(queue): for a helper thread; returns when the mailbox has work or is closed.
+static PyObject* wait_mail(PyObject*, PyObject* number) {
+  u32 queue = u32(PyLong_AsUnsignedLong(number));
+  if (PyErr_Occurred() || !require_arena()) return nullptr;
+  Arena::Wait w;
+  if (!waiting([&] { return arena->wait_work(queue, -1, false, false); }, &w)) return nullptr;
+  Py_RETURN_NONE;
+}
+
+// spin_work(queues) -> whether one has work
+static PyObject* spin_work(PyObject*, PyObject* list) {
+  if (!PyList_Check(list) || !require_arena()) {
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a list of queues is needed");
+    return nullptr;
+  }
+  std::vector<u32> queues;
+  for (Py_ssize_t k = 0; k < PyList_GET_SIZE(list); k++) queues.push_back(u32(PyLong_AsUnsignedLong(PyList_GET_ITEM(list, k))));
+  bool found;
+  Py_BEGIN_ALLOW_THREADS
+  found = arena->spin_work(queues);
+  Py_END_ALLOW_THREADS
+  return PyBool_FromLong(found);
+}
+
 // actor_args(record) -> (positional, keywords) | ObjectRef whose error they are
 static PyObject* actor_args(PyObject*, PyObject* number) {
   u32 i = u32(PyLong_AsUnsignedLong(number));
@@ -471,6 +508,7 @@ static PyMethodDef task_methods[] = {{"args", task_args, METH_NOARGS, nullptr},
                                      {"retry", task_retry, METH_NOARGS, nullptr},
                                      {"yield_item", task_yield, METH_VARARGS, nullptr},
                                      {"wait_room", task_wait_room, METH_NOARGS, nullptr},
+                                     {"has_room", task_has_room, METH_NOARGS, nullptr},
                                      {nullptr, nullptr, 0, nullptr}};
 static PyGetSetDef task_fields[] = {{"uid", task_uid, nullptr, nullptr, nullptr},
                                     {"record", task_record, nullptr, nullptr, nullptr},
@@ -499,6 +537,8 @@ static PyType_Spec task_spec = {"shoal._kernel.Task", sizeof(TaskObject), 0,
 static PyMethodDef methods[] = {{"run", run, METH_VARARGS, nullptr},
                                 {"take", take, METH_O, nullptr},
                                 {"wait_work", wait_work, METH_VARARGS, nullptr},
+                                {"wait_mail", wait_mail, METH_O, nullptr},
+                                {"spin_work", spin_work, METH_O, nullptr},
                                 {"actor_args", actor_args, METH_O, nullptr},
                                 {"seal_actor", seal_actor, METH_VARARGS, nullptr},
                                 {"function_ref", function_ref, METH_O, nullptr},

@@ -9,18 +9,16 @@ import importlib
 from typing import Any
 
 from shoal import exceptions
+from shoal._kernel import get, put, wait
 from shoal.core.api import (
     available_resources,
     cancel,
     cluster_resources,
-    get,
     get_actor,
     get_gpu_ids,
     kill,
     nodes,
-    put,
     timeline,
-    wait,
 )
 from shoal.core.decorators import method, remote
 from shoal.core.generators import DynamicObjectRefGenerator, ObjectRefGenerator
@@ -41,7 +39,11 @@ from shoal.core.object_ref import ObjectRef
 from shoal.core.runtime_context import get_runtime_context
 from shoal.core.session import init, is_initialized, shutdown
 
+from shoal.core.native import hooks
+
 __version__ = "0.1.0"
+
+hooks.install()
 
 ObjectID = ObjectRef
 

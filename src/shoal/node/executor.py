@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
+from shoal.core.native.termination import send_terminate
 from shoal.node import events as e
 from shoal.node.errors import error_bytes
 
 if TYPE_CHECKING:
     from shoal.node.daemon import Daemon
 
-GRACE_S = 30.0
 """An actor told to leave is killed after so long."""
 
 
@@ -101,17 +101,7 @@ class Executor:
             _kernel.end_worker(slot)
 
     def _exit_actor(self, instruction: e.ExitActor) -> None:
-        error = error_bytes(instruction.error)
-        for mailbox in instruction.mailboxes:
-            _kernel.close_queue(mailbox, error)
-        process = self._daemon.brain.processes.at(instruction.slot)
-        pid = process.pid if process else 0
-        self._daemon.loop.call_later(GRACE_S, lambda: self._kill_if_still(instruction.slot, pid))
-
-    def _kill_if_still(self, slot: int, pid: int) -> None:
-        process = self._daemon.brain.processes.at(slot)
-        if process is not None and process.pid == pid:
-            self._signal(slot, signal.SIGKILL, True)
+        send_terminate(instruction.mailboxes[0])
 
     def _requeue(self, instruction: e.RequeueTask) -> None:
         _kernel.requeue(instruction.record, True, instruction.use_retry)

@@ -49,9 +49,12 @@ class EmbeddedNode:
     job_id: int = 1
 
 
-def start_embedded(options: NodeOptions, initial_workers: int | None = None) -> EmbeddedNode:
+def start_embedded(
+    options: NodeOptions, initial_workers: int | None = None, extra: dict[str, Any] | None = None
+) -> EmbeddedNode:
     """Starts a daemon that ends with this process. Raises RaySystemError when it cannot start."""
     config = node_config(options)
+    config.update(extra or {})  # plain values, for the workers
     if initial_workers is not None:
         config["initial_workers"] = initial_workers
     ours, theirs = socket.socketpair()

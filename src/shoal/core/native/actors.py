@@ -1,0 +1,230 @@
+"""Actors as their callers see them: making them, calling them, passing handles on, finding them by name."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from shoal import _kernel
+from shoal.core import serialization
+from shoal.core.actor_handle import ActorMethod
+from shoal.core.native import exports, messages
+from shoal.core.native.classes import InfeasibleError
+from shoal.core.native.control import RequestFailed
+from shoal.core.native.tasks import retried, submitter
+from shoal.core.session import current_session
+from shoal.exceptions import ActorAlreadyExistsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shoal._kernel import ObjectRef
+    from shoal.core.descriptors import ClassSpec, MethodSpec
+    from shoal.core.native.engine import NativeEngine
+    from shoal.core.options import ActorOptions, CallOptions
+
+DEFAULT_GROUP = ""
+
+
+class NativeActorState:
+    """This process's knowledge of one actor. All handles of the actor in the process share it: calls through any keep their order."""
+
+    def __init__(
+        self, ref: ObjectRef, actor_id: bytes, spec: ClassSpec, options: ActorOptions, mailboxes: dict[str, int]
+    ) -> None:
+        self.ref = ref
+        self.actor_id = actor_id
+        self.spec = spec
+        self.options = options
+        self.queues = mailboxes
+        ordered = options.in_order(spec.is_async)
+        self.mailboxes = {
+            group: _kernel.Mailbox(queue, ref, ordered, options.pending_limit) for group, queue in mailboxes.items()
+        }
+        self.submitters: dict[Any, Callable[..., Any]] = {}
+
+
+class Actors:
+    """The actors this process has handles of."""
+
+    def __init__(self, engine: NativeEngine) -> None:
+        self._engine = engine
+        self._lock = threading.RLock()
+        self._known: weakref.WeakValueDictionary[bytes, NativeActorState] = weakref.WeakValueDictionary()
+        self._class_records: weakref.WeakKeyDictionary[ClassSpec, ObjectRef] = weakref.WeakKeyDictionary()
+
+    def create(self, spec: ClassSpec, args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions) -> NativeActorState:
+        """Starts an actor, or returns the one that has the name already when ``get_if_exists``."""
+        engine = self._engine
+        namespace = options.namespace or engine.namespace
+        if options.get_if_exists and options.name:
+            found = self._named(options.name, namespace)
+            if found is not None:
+                return found
+        groups = [DEFAULT_GROUP, *spec.concurrency_groups]
+        mailboxes = {group: _kernel.create_queue(_kernel.my_slot(), 0, True) for group in groups}
+        ref = _kernel.create_actor_record(self._class_record(spec), args, kwargs, list(mailboxes.values()))
+        actor_id = struct.pack("<Q", ref.uid) + _kernel.session_id()[:4] + engine.job_id
+        state = NativeActorState(ref, actor_id, spec.without_class(), options, mailboxes)
+        try:
+            message = self._creation(state, namespace)
+        except InfeasibleError as failure:
+            self._never(state, failure.error)
+            return state
+        try:
+            engine.control.request(message) if options.name else engine.control.send(message)
+        except RequestFailed as failure:
+            self._never(state, failure)
+            if failure.kind == "name_taken":
+                if options.get_if_exists:
+                    return self._import_named(failure.handle)
+                raise ActorAlreadyExistsError(str(failure)) from None
+            raise ValueError(str(failure)) from failure
+        with self._lock:
+            self._known[actor_id] = state
+        _kernel.start_actor(ref)
+        return state
+
+    def method_submitter(self, state: NativeActorState, method: MethodSpec, options: CallOptions) -> Callable[..., Any]:
+        """The kernel's callable for one method; one for all handles of the process."""
+        key = (method.name, options) if _hashable(options) else None
+        known = state.submitters.get(key) if key is not None else None
+        if known is not None:
+            return known
+        group = options.concurrency_group or method.options.concurrency_group or DEFAULT_GROUP
+        returns = options.returns(method.is_generator)
+        call = exports.Call(
+            kind=exports.METHOD,
+            name=f"{state.spec.name}.{options.name or method.name}",
+            code=None,
+            method=method.name,
+            task_name=options.name or f"{state.spec.name}.{method.name}",
+            returns_dynamic=returns == "dynamic",
+            retry_exceptions=retried(options.retried_exceptions),
+            group=group,
+        )
+        retries = options.retry_limit(state.options)
+        made = submitter(
+            self._engine.exports.call(call),
+            queue=0,
+            mailbox=state.mailboxes[group],
+            signature=method.signature,
+            name=f"{state.spec.name}.{method.name}",
+            fallback=ActorMethod(state, method, options, current_session()).remote,
+            retries=retries,
+            retry_exceptions=bool(options.retried_exceptions) and retries != 0,
+            returns=returns,
+            backpressure=options.backpressure if options.backpressure > 0 else state.options.actor_backpressure,
+        )
+        if key is not None:
+            state.submitters[key] = made
+        return made
+
+    def named(self, name: str, namespace: str) -> NativeActorState:
+        """Raises ValueError when no live actor has the name."""
+        found = self._named(name, namespace)
+        if found is None:
+            raise ValueError(
+                f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a named actor you "
+                f"didn't create. 2. The named actor died. 3. You did not use a namespace matching the namespace of the actor "
+                f"(here {namespace!r})."
+            )
+        return found
+
+    def export(self, state: NativeActorState) -> tuple[Any, ...]:
+        return state.ref, state.actor_id, state.spec, state.options, state.queues
+
+    def restore(self, exported: tuple[Any, ...]) -> NativeActorState:
+        """The state for a handle that arrived: the one this process has, if it has one."""
+        ref, actor_id, spec, options, queues = exported
+        with self._lock:
+            known = self._known.get(actor_id)
+            if known is None:
+                known = self._known[actor_id] = NativeActorState(ref, actor_id, spec, options, queues)
+            return known
+
+    def restore_own(
+        self, record: int, actor_id: bytes, spec: ClassSpec, options: ActorOptions, queues: dict[str, int]
+    ) -> Callable[[], NativeActorState]:
+        """For the actor's own process: how to make a handle of itself. Holding one all the time would keep it alive."""
+        return lambda: self.restore((_kernel.hold(record), actor_id, spec, options, queues))
+
+    def _named(self, name: str, namespace: str) -> NativeActorState | None:
+        try:
+            answer = self._engine.control.request(messages.NamedActor(name=name, namespace=namespace))
+        except RequestFailed as failure:
+            if failure.kind == "not_found":
+                return None
+            raise ValueError(str(failure)) from failure
+        assert isinstance(answer, messages.ActorInfo)
+        try:
+            return self._import_named(answer.handle)
+        except ValueError:
+            return None  # its last handle went at this moment
+
+    def _import_named(self, handle: bytes) -> NativeActorState:
+        record, uid, actor_id, spec, options, queues = pickle.loads(handle)
+        ref = _kernel.hold(record)
+        if ref.uid != uid:
+            raise ValueError("the actor is gone")
+        return self.restore((ref, actor_id, spec, options, queues))
+
+    def _creation(self, state: NativeActorState, namespace: str) -> messages.CreateActor:
+        options, spec, engine = state.options, state.spec, self._engine
+        group = engine.captured_group()
+        classes = engine.classes
+        handle = pickle.dumps((state.ref.record, state.ref.uid, state.actor_id, state.spec, options, state.queues))
+        facts = (
+            state.ref.record,
+            state.actor_id,
+            state.spec,
+            options,
+            namespace,
+            state.queues,
+            engine.namespace,
+            classes.environment(options.runtime_env),
+        )
+        return messages.CreateActor(
+            record=state.ref.record,
+            uid=state.ref.uid,
+            actor_id=state.actor_id,
+            creation_class_id=classes.actor_class(options.placement_request(), options, group),
+            running_class_id=classes.actor_class(options.running_request(), options, group),
+            mailboxes=list(state.queues.values()),
+            spec=serialization.dumps(facts),
+            owner_slot=_kernel.my_slot(),
+            name=options.name or "",
+            namespace=namespace,
+            class_name=spec.name,
+            detached=options.is_detached or (options.lifetime is None and engine.actors_are_detached),
+            max_restarts=options.restart_limit,
+            max_concurrency=options.concurrency(spec.is_async),
+            handle=handle,
+        )
+
+    def _class_record(self, spec: ClassSpec) -> ObjectRef:
+        known = self._class_records.get(spec)
+        if known is None:
+            code = self._engine.exports.code(spec.cls, f"actor class {spec.name}")
+            call = exports.Call(kind=exports.CLASS, name=f"{spec.name}.__init__", code=code, method="__init__")
+            known = self._class_records[spec] = self._engine.exports.call(call)
+        return known
+
+    def _never(self, state: NativeActorState, error: Exception) -> None:
+        """The actor will not start: its calls fail with the error."""
+        report = serialization.dumps_error(error)
+        _kernel.end_actor(state.ref.record)
+        for queue in state.queues.values():
+            _kernel.close_queue(queue, report)
+        _kernel.fail_record(state.ref.record, report)
+
+
+def _hashable(options: CallOptions) -> bool:
+    try:
+        hash(options)
+    except TypeError:
+        return False
+    return True

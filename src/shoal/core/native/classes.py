@@ -1,0 +1,134 @@
+"""Scheduling classes and this process's task queues: one queue for each (resources, strategy, environment) it submits under."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+from shoal import _kernel
+from shoal.core import serialization
+from shoal.core.native import messages
+from shoal.core.native.control import RequestFailed
+from shoal.core.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    NodeLabelSchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
+from shoal.exceptions import (
+    ActorPlacementGroupRemoved,
+    ActorUnschedulableError,
+    TaskPlacementGroupRemoved,
+    TaskUnschedulableError,
+)
+
+if TYPE_CHECKING:
+    from shoal.core.native.control import ControlClient
+    from shoal.core.options import ActorOptions, TaskOptions
+    from shoal.core.runtime_env import RuntimeEnv
+
+
+class InfeasibleError(Exception):
+    """The node can never meet the request. Carries the error that the user is to see."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class SchedulingClasses:
+    """Ids of classes, and the queues of this process for them."""
+
+    def __init__(self, control: ControlClient, job_env: RuntimeEnv | None) -> None:
+        self._control = control
+        self._job_env = job_env
+        self._lock = threading.Lock()
+        self._ids: dict[bytes, int] = {}
+        self._queues: dict[bytes, int] = {}
+
+    def task_queue(self, options: TaskOptions, parent_group: tuple[bytes, bool] | None) -> int:
+        """The queue for tasks under ``options``. Tasks that can never run here get a queue that fails them at once."""
+        request = self.request(options.resource_request(), options, parent_group)
+        key = messages.encode_frame(0, request)
+        with self._lock:
+            known = self._queues.get(key)
+            if known is not None:
+                return known
+            queue = _kernel.create_queue(_kernel.my_slot(), 0, False)
+            try:
+                class_id = self._class_id(key, request, is_actor=False)
+            except InfeasibleError as failure:
+                # Not remembered: a group may come, a node may join.
+                _kernel.close_queue(queue, serialization.dumps_error(failure.error))
+                return queue
+            _kernel.rename_queue_class(queue, class_id)
+            self._queues[key] = queue
+            return queue
+
+    def actor_class(self, resources: dict[str, float], options: ActorOptions, parent_group: tuple[bytes, bool] | None) -> int:
+        """The class an actor is placed or runs under. Raises InfeasibleError."""
+        request = self.request(resources, options, parent_group)
+        key = messages.encode_frame(0, request)
+        with self._lock:
+            return self._class_id(key, request, is_actor=True)
+
+    def request(
+        self, resources: dict[str, float], options: TaskOptions | ActorOptions, parent_group: tuple[bytes, bool] | None
+    ) -> messages.RegisterClass:
+        """The message that describes what ``options`` ask for."""
+        placement = _placement(options.scheduling_strategy, parent_group)
+        return messages.RegisterClass(
+            resources=resources,
+            label_selector=dict(options.label_selector or {}),
+            fallback_label_selectors=[dict(each) for each in options.fallback_strategy or ()],
+            runtime_env=self.environment(options.runtime_env),
+            **placement,
+        )
+
+    def environment(self, own: RuntimeEnv | None) -> str:
+        """The job's environment with the task's own laid over it, as JSON with sorted keys; "" for none."""
+        merged = merge_environments(dict(self._job_env or {}), dict(own or {}))
+        return json.dumps(merged, sort_keys=True, default=str) if merged else ""
+
+    def _class_id(self, key: bytes, request: messages.RegisterClass, *, is_actor: bool) -> int:
+        known = self._ids.get(key)
+        if known is not None:
+            return known
+        try:
+            answer = self._control.request(request)
+        except RequestFailed as failure:
+            raise _refused(failure, is_actor=is_actor) from failure
+        assert isinstance(answer, messages.ClassId)
+        self._ids[key] = answer.class_id
+        return answer.class_id
+
+
+def merge_environments(outer: dict[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
+    """``env_vars`` merge, every other field of ``inner`` replaces that of ``outer``."""
+    merged = {**outer, **inner}
+    if outer.get("env_vars") and inner.get("env_vars"):
+        merged["env_vars"] = {**outer["env_vars"], **inner["env_vars"]}
+    return {name: value for name, value in merged.items() if value not in (None, {}, [])}
+
+
+def _placement(strategy: Any, parent_group: tuple[bytes, bool] | None) -> dict[str, Any]:
+    if strategy is None and parent_group is not None:
+        return {"placement_group": parent_group[0]}
+    if isinstance(strategy, PlacementGroupSchedulingStrategy):
+        group = strategy.placement_group
+        if group is None:
+            return {}
+        return {"placement_group": group.id.binary(), "bundle_index": strategy.placement_group_bundle_index}
+    if isinstance(strategy, NodeAffinitySchedulingStrategy):
+        return {"strategy": "NODE_AFFINITY", "node_id": strategy.node_id, "soft": strategy.soft}
+    if isinstance(strategy, NodeLabelSchedulingStrategy):
+        raise NotImplementedError(
+            "NodeLabelSchedulingStrategy needs more than one node, which is not supported yet: use label_selector instead"
+        )
+    return {"strategy": strategy} if strategy == "SPREAD" else {}
+
+
+def _refused(failure: RequestFailed, *, is_actor: bool) -> InfeasibleError:
+    if failure.kind == "removed":
+        return InfeasibleError((ActorPlacementGroupRemoved if is_actor else TaskPlacementGroupRemoved)(str(failure)))
+    return InfeasibleError((ActorUnschedulableError if is_actor else TaskUnschedulableError)(str(failure)))

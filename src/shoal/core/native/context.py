@@ -1,0 +1,113 @@
+"""What running code can be told about itself: facts of the process, and of the execution on this thread."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shoal import _kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shoal.core.native.actors import NativeActorState
+    from shoal.core.native.engine import NativeEngine
+    from shoal.core.native.exports import Call
+
+RECORD_CALL = 2
+RECORD_CALL_STREAM = 6
+ACTOR_CALLS = (RECORD_CALL, RECORD_CALL_STREAM)
+CANCEL_FLAGGED = 2
+
+
+@dataclass
+class Process:
+    """Facts of this process that do not change from task to task."""
+
+    is_worker: bool = False
+    actor_id: bytes | None = None
+    actor_name: str = ""
+    own_state: Callable[[], NativeActorState] | None = None  # makes a handle's state of this actor
+    is_async_actor: bool = False
+    restarts: int = 0
+    should_exit: bool = False
+    placement_group: bytes | None = None
+    captures_child_tasks: bool = False
+    runtime_env: dict[str, Any] = field(default_factory=dict)
+    on_leave: Callable[[], None] = lambda: None  # what an actor does before it ends on purpose
+
+
+process = Process()
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One task or call under way."""
+
+    record: int
+    call: Call
+
+
+current: ContextVar[Execution | None] = ContextVar("shoal_execution", default=None)
+"""Set by the slow path and by async actors; the kernel's own loop only notes the record."""
+
+calls_by_function: dict[int, Call] = {}
+"""What this worker has loaded, by the uid of the call record."""
+
+
+def captured_group() -> tuple[bytes, bool] | None:
+    """The placement group that work started here runs in."""
+    if process.placement_group is None or not process.captures_child_tasks:
+        return None
+    return process.placement_group, True
+
+
+def current_record() -> int:
+    """The record of the execution that asks; 0 in a driver or between executions."""
+    execution = current.get()
+    return execution.record if execution is not None else _kernel.current_record()
+
+
+def facts(engine: NativeEngine) -> dict[str, Any]:
+    """Everything the runtime context answers."""
+    node = engine.node
+    found: dict[str, Any] = {
+        "job_id": engine.job_id,
+        "node_id": node.node_id,
+        "worker_id": node.worker_id,
+        "task_id": None,
+        "actor_id": process.actor_id,
+        "actor_name": process.actor_name,
+        "is_async_actor": process.is_async_actor,
+        "was_reconstructed": process.restarts > 0,
+        "placement_group_id": process.placement_group,
+        "captures_child_tasks": process.captures_child_tasks,
+        "node_labels": node.labels,
+        "session_name": node.session_name,
+        "temp_dir": node.temp_folder,
+        "gcs_address": node.address,
+        "runtime_env": process.runtime_env if process.is_worker else dict(engine.job_env or {}),
+        "assigned_resources": {},
+        "accelerator_ids": {"GPU": []},
+    }
+    if process.is_worker:
+        found.update(node.assigned())
+        found.update(_execution_facts())
+    return found
+
+
+def _execution_facts() -> dict[str, Any]:
+    record = current_record()
+    if not record:
+        return {}
+    ref = _kernel.hold(record)
+    call = calls_by_function.get(_kernel.function_ref(record).uid) if _kernel.record_name(record) else None
+    execution = current.get()
+    call = execution.call if execution is not None else call
+    return {
+        "task_id": ref.binary()[:24],
+        "task_name": call.task_name if call else None,
+        "task_function_name": (call.method or call.name) if call else None,
+        "is_canceled": _kernel.record_cancelled(record),
+    }

@@ -1,0 +1,245 @@
+"""Executing tasks and calls in a worker: what the kernel's loop hands over because it is not a plain call with one result."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from shoal import _kernel, exceptions
+from shoal.core.actor_exit import ActorExit
+from shoal.core.generators import DynamicObjectRefGenerator
+from shoal.core.ids import TaskID
+from shoal.core.native import context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from shoal._kernel import ObjectRef, Task
+    from shoal.core.native.exports import Call
+
+RECYCLED_STATUS = 77
+"""Exit status of a worker that ends because its function's ``max_calls`` is reached, or its task called sys.exit."""
+
+
+class Handlers:
+    """What the kernel's loop calls back. ``resolve`` gives the callable for a call record's content."""
+
+    def __init__(self, resolve: Callable[[Call], Callable[..., Any]]) -> None:
+        self._resolve = resolve
+        self._loaded: dict[int, Callable[..., Any]] = {}
+        self._calls_made: dict[int, int] = {}
+
+    def load(self, function: ObjectRef) -> Callable[..., Any] | None:
+        """The callable when the kernel may call it directly; None sends each call through ``execute``."""
+        call = self._call(function)
+        target = self._target(function.uid, call)
+        plain = call.max_calls == 0 and not call.returns_dynamic and not _yields(target) and not call.runtime_env
+        return target if plain else None
+
+    def execute(self, task: Task) -> None:
+        """Runs a task that needs more than a plain call."""
+        function = task.function
+        try:
+            call, target = self.loaded(function)
+            args = task.args()
+            if not isinstance(args, tuple):
+                task.inherit(args)
+                return
+            result = target(*args[0], **args[1])
+            if task.streaming:
+                stream(task, result, call)
+            else:
+                self.finish_value(task, call, result)
+        except BaseException as error:
+            self.failed(task, error)
+        self._count_call(function.uid)
+
+    def failed(self, task: Task, error: BaseException) -> None:
+        """An execution raised, or its result could not be stored."""
+        if task.done:
+            raise error
+        call = context.calls_by_function.get(task.function_uid)
+        if isinstance(error, ActorExit):
+            self._leave_actor(task, error)
+            return
+        if isinstance(error, SystemExit):
+            self._exit(task, error)
+            return
+        if isinstance(error, KeyboardInterrupt) or (task.cancelled and isinstance(error, GeneratorExit)):
+            fail(task, exceptions.TaskCancelledError(TaskID(task.ref.binary()[:24])))
+            return
+        if call is not None and task.retry_exceptions and task.retries_left != 0 and _retries(call, error):
+            task.retry()
+            return
+        fail(task, task_error(error, call.name if call else task.name))
+
+    def _call(self, function: ObjectRef) -> Call:
+        call = context.calls_by_function.get(function.uid)
+        if call is None:
+            call = context.calls_by_function[function.uid] = _kernel.get(function)
+        return call
+
+    def _target(self, uid: int, call: Call) -> Callable[..., Any]:
+        target = self._loaded.get(uid)
+        if target is None:
+            target = self._loaded[uid] = self._resolve(call)
+        return target
+
+    def loaded(self, function: ObjectRef) -> tuple[Call, Callable[..., Any]]:
+        """The call record's content and what it calls."""
+        call = self._call(function)
+        return call, self._target(function.uid, call)
+
+    def finish_value(self, task: Task, call: Call, result: Any) -> None:
+        """Completes a task with what its function returned."""
+        if call.returns_dynamic:
+            task.complete(DynamicObjectRefGenerator([_kernel.put_value(item) for item in result]))
+        elif task.num_returns > 1:
+            task.complete_many(several(result, task.num_returns, call.name))
+        elif task.num_returns == 1 and inspect.isgenerator(result):
+            task.complete(several(result, 1, call.name)[0])
+        else:
+            task.complete(result if task.num_returns else None)
+
+    def _count_call(self, uid: int) -> None:
+        call = context.calls_by_function.get(uid)
+        if call is None or not call.max_calls:
+            return
+        made = self._calls_made[uid] = self._calls_made.get(uid, 0) + 1
+        if made >= call.max_calls:
+            leave(RECYCLED_STATUS)
+
+    def _leave_actor(self, task: Task, error: ActorExit) -> None:
+        context.process.should_exit = True
+        if task.num_returns == 0 or not context.process.actor_id:
+            task.complete(None)
+        else:
+            fail(task, exceptions.ActorDiedError(_left(str(error) or "exit_actor() is called.")))
+        leave(0)
+
+    def _exit(self, task: Task, error: SystemExit) -> None:
+        if context.process.actor_id is not None:
+            if error.code == 0:
+                self._leave_actor(task, ActorExit("sys.exit(0) was called."))
+            leave(_status_of(error))
+        message = f"The worker died: the task {task.name} called sys.exit({error.code!r})."
+        fail(task, exceptions.WorkerCrashedError(message))
+        leave(RECYCLED_STATUS)
+
+
+def leave(status: int) -> None:
+    """Ends this process now. What it printed is flushed; nothing else of the interpreter is unwound."""
+    try:
+        context.process.on_leave()
+    finally:
+        for output in (sys.stdout, sys.stderr):
+            output.flush()
+        os._exit(status)
+
+
+def task_error(error: BaseException, name: str) -> exceptions.RayTaskError:
+    """What a caller is to see of ``error``: a dependency's error keeps its first cause."""
+    actor_id = context.process.actor_id
+    return exceptions.RayTaskError.from_exception(name, error, actor_id=actor_id.hex() if actor_id else None)
+
+
+def fail(task: Task, error: BaseException) -> None:
+    """Seals the task with ``error``; when even that can't be pickled, with its text."""
+    try:
+        task.fail(error)
+    except Exception as unpicklable:
+        text = f"{type(error).__name__}: {error}\n(the error itself can't be sent: {unpicklable})"
+        task.fail(exceptions.RaySystemError(text))
+
+
+def several(result: Any, wanted: int, name: str) -> tuple[Any, ...]:
+    """The values of a call with ``num_returns`` > 1. Raises ValueError or TypeError when it did not give as many."""
+    if inspect.isgenerator(result):
+        return _first_items(result, wanted, name)
+    try:
+        values = tuple(result)
+    except TypeError:
+        raise TypeError(
+            f"Task {name} has num_returns={wanted}, so it must return a sequence of {wanted} values, "
+            f"but it returned {type(result).__name__}"
+        ) from None
+    if len(values) != wanted:
+        raise ValueError(
+            f"Task returned {len(values)} objects, but num_returns={wanted}: {name} must return as many as it was asked for."
+        )
+    return values
+
+
+def _first_items(result: Iterator[Any], wanted: int, name: str) -> tuple[Any, ...]:
+    values = []
+    for value in result:
+        values.append(value)
+        if len(values) == wanted:
+            return tuple(values)
+    raise ValueError(f"Task {name} has num_returns={wanted}, but its generator yielded only {len(values)} values.")
+
+
+def stream(task: Task, result: Iterable[Any], call: Call) -> None:
+    """Yields the items of a generator into the task's stream. An error becomes the last item."""
+    iterator = iter(result)
+    while True:
+        if not task.wait_room():
+            _close(iterator)
+            if task.cancelled:
+                fail(task, exceptions.TaskCancelledError(TaskID(task.ref.binary()[:24])))
+            else:
+                task.complete(None)
+            return
+        try:
+            item = next(iterator)
+            task.yield_item(item)
+        except StopIteration:
+            task.complete(None)
+            return
+        except (ActorExit, SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            if task.retry_exceptions and task.retries_left != 0 and _retries(call, error):
+                raise
+            yield_error(task, task_error(error, call.name))
+            return
+
+
+def yield_error(task: Task, error: BaseException) -> None:
+    """The error as the stream's last item."""
+    try:
+        task.yield_item(error, True)
+    except Exception as unpicklable:
+        task.yield_item(exceptions.RaySystemError(f"{error}\n(the error itself can't be sent: {unpicklable})"), True)
+    task.complete(None)
+
+
+def _close(iterator: Any) -> None:
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        close()
+
+
+def _yields(target: Callable[..., Any]) -> bool:
+    inner = inspect.unwrap(target)
+    return inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner) or inspect.iscoroutinefunction(inner)
+
+
+def _retries(call: Call, error: BaseException) -> bool:
+    if isinstance(call.retry_exceptions, bool):
+        return call.retry_exceptions
+    wrapped = error.cause if isinstance(error, exceptions.RayTaskError) else error
+    cause = wrapped.__cause__ if isinstance(wrapped, exceptions.UserCodeException) else wrapped
+    return isinstance(cause, call.retry_exceptions) or isinstance(wrapped, call.retry_exceptions)
+
+
+def _left(reason: str) -> str:
+    return f"The actor exited: {reason} It is not restarted."
+
+
+def _status_of(error: SystemExit) -> int:
+    if error.code is None:
+        return 1
+    return error.code & 0xFF or 1 if isinstance(error.code, int) else 1

@@ -1,0 +1,107 @@
+"""Functions, classes and methods on their way to the workers: each is pickled once, and lives in the arena.
+
+A *call record* says how to call something: what it is, its options that matter to who executes it, and (for functions and classes)
+a reference to the pickled code. Tasks and calls name it; the code itself is shared by all call records of equal code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shoal import _kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shoal._kernel import ObjectRef
+
+logger = logging.getLogger("shoal")
+
+BLOBS_KEPT = 512
+BIG_BYTES = 1024 * 1024
+TOO_BIG_BYTES = 100 * 1024 * 1024
+
+FUNCTION = "function"
+METHOD = "method"
+CLASS = "class"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a worker needs to execute something."""
+
+    kind: str
+    name: str  # as shown to people: module.function, Class.method
+    code: ObjectRef | None  # pickled function or class
+    method: str = ""
+    task_name: str = ""
+    returns_dynamic: bool = False
+    retry_exceptions: bool | tuple[type[BaseException], ...] = False
+    max_calls: int = 0
+    group: str = ""
+    runtime_env: str = ""
+
+    def __reduce__(self) -> tuple[Callable[..., Call], tuple[Any, ...]]:
+        return type(self), (
+            self.kind,
+            self.name,
+            self.code,
+            self.method,
+            self.task_name,
+            self.returns_dynamic,
+            self.retry_exceptions,
+            self.max_calls,
+            self.group,
+            self.runtime_env,
+        )
+
+
+class Exports:
+    """What this process has exported in this session."""
+
+    def __init__(self) -> None:
+        self._blobs: OrderedDict[bytes, ObjectRef] = OrderedDict()
+        self._code_of: dict[int, tuple[Any, ObjectRef]] = {}
+
+    def code(self, value: Any, what: str) -> ObjectRef:
+        """The reference of the pickled function or class.
+
+        Raises TypeError naming what can't be pickled, ValueError when the pickle has more than 100 MB."""
+        known = self._code_of.get(id(value))
+        if known is not None:
+            return known[1]
+        fresh = _kernel.put_value(value)
+        _check_size(_kernel.record_size(fresh.record), what)
+        digest = hashlib.sha256(_kernel.raw_value(fresh)).digest()
+        ref = self._blobs.setdefault(digest, fresh)
+        if len(self._blobs) > BLOBS_KEPT:
+            self._blobs.popitem(last=False)
+        self._blobs.move_to_end(digest)
+        if len(self._code_of) > BLOBS_KEPT:
+            self._code_of.clear()
+        self._code_of[id(value)] = (value, ref)
+        return ref
+
+    def call(self, call: Call) -> ObjectRef:
+        """The call record: what a task's record names as its function."""
+        return _kernel.function_record(call, call.name)
+
+
+def _check_size(size_bytes: int, what: str) -> None:
+    if size_bytes > TOO_BIG_BYTES:
+        raise ValueError(
+            f"The {what} is too large ({size_bytes // 1024**2} MiB > {TOO_BIG_BYTES // 1024**2} MiB). "
+            "Check that its definition is not implicitly capturing a large array or other object in scope. "
+            "Tip: use put() to store large objects, and pass their references."
+        )
+    if size_bytes > BIG_BYTES:
+        logger.warning(
+            "The %s is very large (%d MiB). Check that its definition is not implicitly capturing a large array or other object "
+            "in scope. Tip: use put() to store large objects, and pass their references.",
+            what,
+            size_bytes // 1024**2,
+        )

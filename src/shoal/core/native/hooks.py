@@ -1,0 +1,70 @@
+"""What the kernel asks of Python: pickling, raising stored errors, and the slow paths of get, put and wait."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+from typing import Any, NoReturn
+
+from shoal import _kernel, exceptions
+from shoal.core import api, serialization, session
+from shoal.core.native.streams import stream_of
+
+HOLDERS_SHOWN = 8
+
+
+def raise_error(error: BaseException) -> NoReturn:
+    """Raises what a record holds as its error: a task's own as its cause's class, too."""
+    if isinstance(error, exceptions.RayTaskError):
+        raise error.as_instanceof_cause()
+    raise error
+
+
+def store_full(size_bytes: int, code: int) -> NoReturn:
+    """Raises ObjectStoreFullError or OutOfDiskError with a table of who holds what."""
+    stats = _kernel.memory_stats()
+    text = (
+        f"An object of {size_bytes:,} bytes has no room: {stats['used_bytes']:,} of {stats['capacity_bytes']:,} bytes of the "
+        f"object store are in use, {stats['spilled_bytes']:,} bytes are on disk"
+    )
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        raise exceptions.OutOfDiskError(f"{text}, and the disk of the spill folder is full.\n{_holders()}")
+    reason = f" ({errno.errorcode.get(code, code)})" if code else ""
+    raise exceptions.ObjectStoreFullError(f"{text}, and no more could be moved there{reason}.\n{_holders()}")
+
+
+def _holders() -> str:
+    lines = ["The biggest objects (bytes, references, where, processes that hold them):"]
+    lines += [
+        f"  {size_bytes:>16,}  {count:>4}  {where:<9}  {', '.join(map(str, pids)) or '-'}"
+        for _uid, where, size_bytes, count, pids in _kernel.holders(HOLDERS_SHOWN)
+    ]
+    return "\n".join(lines)
+
+
+def not_attached() -> NoReturn:
+    """Raises what a call without a session means: forked, not started, or not connected."""
+    session.require_engine()
+    raise exceptions.RaySystemError("the session of this process is ending")
+
+
+def install() -> None:
+    """Gives the kernel its hooks. Done once, when the package is imported."""
+    _kernel.set_hooks(
+        {
+            "serialize": serialization.serialize,
+            "raise_error": raise_error,
+            "store_full": store_full,
+            "get": api.get,
+            "put": api.put,
+            "wait": api.wait,
+            "loads": pickle.loads,
+            "stream": stream_of,
+            "not_attached": not_attached,
+        }
+    )
+
+
+def call_slow(*_args: Any, **_kwargs: Any) -> NoReturn:
+    """Stands where a submitter must have no fallback."""
+    raise exceptions.RaySystemError("this submitter belongs to a session that has ended")

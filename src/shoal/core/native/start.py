@@ -1,0 +1,92 @@
+"""Starting or joining a session."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from shoal import _kernel
+from shoal.core.native import messages
+from shoal.core.native.control import ControlClient
+from shoal.core.native.daemon_process import NodeOptions, start_embedded
+from shoal.core.native.engine import NativeEngine
+from shoal.core.native.log_printer import LogPrinter
+from shoal.core.native.node import EmbeddedNode, Node
+
+if TYPE_CHECKING:
+    from shoal.core.init_options import InitOptions
+
+
+def start(options: InitOptions) -> NativeEngine:
+    """The engine of a driver: a private node of its own, or a running one that listens on this machine.
+
+    Raises RaySystemError when the node can't start, ConnectionError when there is nothing at the address."""
+    if options.starts_cluster:
+        return _start_private(options)
+    return _join(options)
+
+
+def _start_private(options: InitOptions) -> NativeEngine:
+    namespace = options.effective_namespace or str(uuid.uuid4())
+    environment = options.effective_runtime_env
+    started = start_embedded(
+        NodeOptions(
+            num_cpus=options.num_cpus,
+            num_gpus=options.num_gpus,
+            memory_bytes=options.memory,
+            object_store_bytes=options.object_store_memory,
+            resources=dict(options.resources or {}),
+            labels=dict(options.labels or {}),
+            temp_dir=options.temp_dir,
+            node_name=options.node_name,
+        ),
+        extra={"namespace": namespace, "job_env": _plain(environment)},
+    )
+    _kernel.attach_arena(started.arena_fd)
+    _kernel.adopt_slot(started.slot)
+    control = ControlClient(started.link, started.daemon_pid)
+    node = EmbeddedNode(started.facts, started.slot, started.daemon_pid)
+    engine = _engine(options, control, node, namespace, started.job_id)
+    control.send(messages.Subscribe(namespace=namespace, log_to_driver=options.log_to_driver))
+    if options.log_to_driver:
+        control.watch(LogPrinter())
+    return engine
+
+
+def _join(options: InitOptions) -> NativeEngine:
+    from shoal.core.native.addresses import session_folder_of
+
+    namespace = options.effective_namespace or str(uuid.uuid4())
+    folder = session_folder_of(options.address, options.temp_dir)
+    control, welcome, fd = ControlClient.connect(folder, 0, namespace, options.log_to_driver)
+    _kernel.attach_arena(fd)
+    _kernel.adopt_slot(welcome.slot)
+    facts: dict[str, Any] = {
+        "session_folder": welcome.session_folder,
+        "node_id": welcome.node_id,
+        "labels": welcome.labels,
+        "resources": welcome.resources,
+    }
+    engine = _engine(options, control, Node(facts, welcome.slot), namespace, welcome.job_id)
+    if options.log_to_driver:
+        control.watch(LogPrinter())
+    return engine
+
+
+def _engine(options: InitOptions, control: ControlClient, node: Node, namespace: str, job: int) -> NativeEngine:
+    _kernel.set_slot_job(_kernel.my_slot(), job)
+    lifetime = options.job_config.default_actor_lifetime if options.job_config else None
+    engine = NativeEngine(
+        control,
+        node,
+        namespace=namespace,
+        job=job,
+        job_env=options.effective_runtime_env,
+        actors_are_detached=lifetime == "detached",
+    )
+    engine.preload()
+    return engine
+
+
+def _plain(environment: Any) -> dict[str, Any]:
+    return {name: value for name, value in dict(environment or {}).items() if isinstance(value, (str, int, float, list, dict))}

@@ -1,0 +1,104 @@
+"""Submitters of tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from shoal import _kernel
+from shoal.core import session
+from shoal.core.native import exports
+from shoal.core.remote_function import RemoteFunction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shoal.core.descriptors import FunctionSpec
+    from shoal.core.native.engine import NativeEngine
+    from shoal.core.options import TaskOptions
+    from shoal.core.signatures import Signature
+
+ANY_NUMBER = -1
+
+
+def task_submitter(engine: NativeEngine, function: FunctionSpec, options: TaskOptions) -> Callable[..., Any]:
+    """The kernel's callable for ``function`` under ``options``."""
+    returns = options.returns(function.is_generator)
+    call = exports.Call(
+        kind=exports.FUNCTION,
+        name=_shown_name(function, options),
+        code=engine.exports.code(function.function, f"remote function {function.name}"),
+        method=f"{function.module}.{function.name}",
+        task_name=options.name or function.name,
+        returns_dynamic=returns == "dynamic",
+        retry_exceptions=retried(options.retried_exceptions),
+        max_calls=options.call_limit,
+        runtime_env=engine.classes.environment(options.runtime_env),
+    )
+    return submitter(
+        engine.exports.call(call),
+        queue=engine.classes.task_queue(options, engine.captured_group()),
+        mailbox=None,
+        signature=function.signature,
+        name=function.name,
+        fallback=RemoteFunction(function, options).remote,
+        retries=options.retry_limit,
+        retry_exceptions=bool(options.retried_exceptions),
+        returns=returns,
+        backpressure=options.backpressure,
+    )
+
+
+def submitter(
+    call_record: Any,
+    *,
+    queue: int,
+    mailbox: Any,
+    signature: Signature,
+    name: str,
+    fallback: Callable[..., Any],
+    retries: int,
+    retry_exceptions: bool,
+    returns: Any,
+    backpressure: int,
+) -> Callable[..., Any]:
+    """A kernel submitter. Calls that the signature's summary does not settle are checked in Python first."""
+
+    def check(*args: Any, **kwargs: Any) -> None:
+        signature.check(name, args, kwargs)
+
+    # A function that must have keywords sends every call through the check: no number of arguments is right by itself.
+    least, most = (1, 0) if signature.needs_keywords else (signature.min_positional, signature.max_positional)
+    return _kernel.Submitter(
+        function=call_record,
+        queue=queue,
+        mailbox=mailbox,
+        check=check,
+        fallback=fallback,
+        too_many=too_many_pending,
+        min_positional=least,
+        max_positional=most,
+        retries=retries,
+        retry_exceptions=retry_exceptions,
+        num_returns=returns if isinstance(returns, int) else 1,
+        streaming=returns == "streaming",
+        backpressure=max(backpressure, 0),
+    )
+
+
+def too_many_pending(limit: int) -> NoReturn:
+    """Raises PendingCallsLimitExceeded."""
+    from shoal.exceptions import PendingCallsLimitExceeded
+
+    raise PendingCallsLimitExceeded(
+        f"This handle has max_pending_calls={limit} calls that have not finished; wait for some of them before calling again."
+    )
+
+
+def retried(retry_exceptions: Any) -> bool | tuple[type[BaseException], ...]:
+    return retry_exceptions if isinstance(retry_exceptions, bool) else tuple(retry_exceptions)
+
+
+def _shown_name(function: FunctionSpec, options: TaskOptions) -> str:
+    return options.name or function.name
+
+

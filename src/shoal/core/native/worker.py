@@ -1,0 +1,136 @@
+"""What a forked worker does: serve task queues, or live as one actor. Started by the zygote; neither function returns normally."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from shoal import _kernel, exceptions
+from shoal.core import session
+from shoal.core.actor_builtins import BUILT_INS
+from shoal.core.actor_exit import ActorExit
+from shoal.core.native import context, threaded_actor
+from shoal.core.native.control import worker_facts
+from shoal.core.native.engine import NativeEngine
+from shoal.core.native.execution import Handlers, leave, task_error
+from shoal.core.native.node import WorkerNode
+
+CONSTRUCTOR_FAILED_STATUS = 78
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from shoal.core.native.exports import Call
+
+
+def main_worker(slot: int) -> None:
+    """Executes tasks until the daemon ends it."""
+    _become_worker(slot, namespace=str(worker_facts().get("namespace", "")), environment="")
+    signal.signal(signal.SIGINT, _interrupt_cancelled)
+    _kernel.run(0, Handlers(_function), False)
+    leave(0)
+
+
+def main_actor(slot: int, spec: bytes) -> None:
+    """Constructs the actor and serves its mailboxes until it is to end."""
+    record, actor_id, class_spec, options, _namespace, queues, job_namespace, environment = pickle.loads(spec)
+    process = context.process
+    process.actor_id, process.actor_name = actor_id, options.name or ""
+    process.restarts = int(_kernel.record_state(record) == _kernel.SEALED)
+    engine = _become_worker(slot, namespace=job_namespace, environment=environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process.is_async_actor = class_spec.is_async
+    process.own_state = engine.actors.restore_own(record, actor_id, class_spec, options, queues)
+    for queue in queues.values():
+        _kernel.serve_mailbox(queue)
+    instance = _construct(record, class_spec.name)
+    handlers = Handlers(lambda call: _method(instance, call))
+    process.on_leave = lambda: _shut_down(instance)
+    if class_spec.is_async:
+        from shoal.core.native import async_actor  # asyncio: only who needs it pays for it
+
+        async_actor.serve(instance, queues, class_spec, options, handlers)
+    else:
+        threaded_actor.serve(queues, class_spec, options, handlers)
+    leave(0)
+
+
+def _become_worker(slot: int, *, namespace: str, environment: str) -> NativeEngine:
+    facts = worker_facts()
+    context.process.is_worker = True
+    context.process.runtime_env = json.loads(environment) if environment else {}
+    if os.environ.get("SHOAL_AS_RAY") == "1":
+        from shoal import as_ray
+
+        as_ray.install()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    node = WorkerNode(facts, slot)
+    engine = NativeEngine(
+        node.control,  # type: ignore[arg-type]
+        node,
+        namespace=namespace,
+        job=int(facts.get("job_id", 1)),
+        job_env=facts.get("job_env") or None,
+    )
+    session.adopt(engine)
+    return engine
+
+
+def _function(call: Call) -> Callable[..., Any]:
+    function: Callable[..., Any] = _kernel.get(call.code)
+    return function
+
+
+def _method(instance: Any, call: Call) -> Callable[..., Any]:
+    built_in = BUILT_INS.get(call.method)
+    if built_in is not None:
+        return lambda *args, **kwargs: built_in(instance, *args, **kwargs)
+    method: Callable[..., Any] = getattr(instance, call.method)
+    return method
+
+
+def _construct(record: int, name: str) -> Any:
+    """The instance; seals the actor's record. A constructor that raises ends the actor for good."""
+    try:
+        call = _kernel.get(_kernel.function_ref(record))
+        actor_class = _kernel.get(call.code)
+        args = _kernel.actor_args(record)
+        if not isinstance(args, tuple):
+            _kernel.get(args)  # raises what the argument holds
+        instance = actor_class(*args[0], **args[1])
+    except ActorExit:
+        error = exceptions.ActorDiedError("The actor exited in its constructor: exit_actor() was called.")
+        _kernel.seal_actor(record, error, True)
+        leave(0)
+    except SystemExit as exit_request:
+        _kernel.seal_actor(record, exceptions.ActorDiedError(f"The constructor called sys.exit({exit_request.code!r})."), True)
+        leave(0)
+    except BaseException as error:
+        _seal_failed(record, exceptions.ActorDiedError(task_error(error, f"{name}.__init__")))
+        leave(CONSTRUCTOR_FAILED_STATUS)
+    _kernel.seal_actor(record, None, False)
+    return instance
+
+
+def _seal_failed(record: int, error: exceptions.ActorDiedError) -> None:
+    try:
+        _kernel.seal_actor(record, error, True)
+    except Exception as unpicklable:
+        _kernel.seal_actor(record, exceptions.ActorDiedError(f"{error}\n(the error itself can't be sent: {unpicklable})"), True)
+
+
+def _shut_down(instance: Any) -> None:
+    hook = getattr(instance, "__ray_shutdown__", None)
+    if callable(hook):
+        hook()
+
+
+def _interrupt_cancelled(number: int, frame: FrameType | None) -> None:
+    """SIGINT: the running task was cancelled; when it has just ended, this is for nobody."""
+    if _kernel.current_cancelled():
+        raise KeyboardInterrupt
