@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+BIN := $(abspath $(VENV)/bin)
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 TESTS ?= tests
 WORKERS ?= 2
@@ -24,8 +25,14 @@ $(VENV)/.pip:
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(RUN) install --quiet pip
 	@touch $@
 
-$(VENV)/.shoal: $(VENV)/.pip $(PACKAGE)
-	$(PIP) install .
+# What builds the package is installed once and used in place: an isolated build would compile the whole kernel every time.
+# CMake comes with the system or, where it does not, from pip.
+$(VENV)/.build: $(VENV)/.pip
+	$(PIP) install "scikit-build-core>=0.10" "nanobind>=2.4" $$(command -v cmake >/dev/null || echo cmake)
+	@touch $@
+
+$(VENV)/.shoal: $(VENV)/.build $(PACKAGE)
+	PATH="$(BIN):$$PATH" $(PIP) install --no-build-isolation .
 	@touch $@
 
 $(VENV)/.examples: $(VENV)/.pip pyproject.toml
@@ -56,19 +63,14 @@ format: $(VENV)/.dev
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-build: $(VENV)/.pip
-	$(PIP) wheel . --no-deps --wheel-dir dist
+build: $(VENV)/.build
+	PATH="$(BIN):$$PATH" $(PIP) wheel --no-build-isolation . --no-deps --wheel-dir dist
 
-# CMake comes with the system or, where it does not, from pip into the environment.
-$(VENV)/.cmake: $(VENV)/.pip
-	@command -v cmake >/dev/null || $(PIP) install cmake
-	@touch $@
-
-stress: $(VENV)/.cmake
+stress: $(VENV)/.build
 	@for sanitizer in thread address; do \
-	  PATH="$(abspath $(VENV)/bin):$$PATH" cmake -S . -B build/stress-$$sanitizer -DSHOAL_SANITIZER=$$sanitizer \
+	  PATH="$(BIN):$$PATH" cmake -S . -B build/stress-$$sanitizer -DSHOAL_SANITIZER=$$sanitizer \
 	    -DCMAKE_BUILD_TYPE=None >/dev/null && \
-	  PATH="$(abspath $(VENV)/bin):$$PATH" cmake --build build/stress-$$sanitizer --parallel 2 && \
+	  PATH="$(BIN):$$PATH" cmake --build build/stress-$$sanitizer --parallel 2 && \
 	  echo "stress under the $$sanitizer sanitizer" && \
 	  build/stress-$$sanitizer/shoal_stress || exit 1; \
 	done
