@@ -5,7 +5,7 @@ a placement group that waits for room are *demands*. A demand is met from what i
 nothing to do; else, after a time slice, from a worker of whoever has more than the demand's owner.
 
 Who comes first among demands: one that waited longer than PATIENCE_S; then work of owners that are blocked (they can only go on when
-it is done, and running it first keeps the number of blocked processes at the depth of a program's nesting, not its breadth); then
+it is done, and running the youngest's first keeps the number of blocked processes at the depth of a nesting, not its breadth); then
 whoever has least. A demand that waited longer than PATIENCE_S and does not fit keeps what it needs from being given to others, for a
 while.
 
@@ -52,6 +52,7 @@ class Demand:
     since_s: float = 0.0
     share: int = 0
     owner_blocked: bool = False
+    depth_s: float = 0.0  # when its blocked owner began: later owners are deeper in a nesting
     start: Callable[[Holding], None] | None = None
     place: Callable[[], bool] | None = None  # placement groups take several allocations at once
     failed: bool = field(default=False)
@@ -287,7 +288,8 @@ class Leases:
             demand.root = self._processes.root_of(info.seen.owner)
             demand.share = by_owner.get(info.seen.owner, 0) * 1000 + leased.get(queue, 0)
             owner = self._processes.at(info.seen.owner)
-            demand.owner_blocked = bool(owner and owner.blocked)
+            if owner and owner.blocked:
+                demand.owner_blocked, demand.depth_s = True, owner.leased_s
             demands.append(demand)
         return demands
 
@@ -356,7 +358,7 @@ class Leases:
             if holding is None:
                 continue
             over = -holding.pool.available.get(CPU, 0)
-            for process in sorted(processes, key=lambda process: (not process.releasing, -process.leased_s)):
+            for process in sorted(processes, key=lambda process: (not process.releasing, -process.leased_s, -process.number)):
                 if over <= 0:
                     break
                 if process.blocked or process.killing or process.holding is None:
@@ -375,7 +377,7 @@ class Leases:
 
 
 def _urgency(demand: Demand, now_s: float) -> tuple[object, ...]:
-    return (now_s - demand.since_s <= PATIENCE_S, not demand.owner_blocked, demand.share, demand.since_s, demand.queue)
+    return (now_s - demand.since_s <= PATIENCE_S, not demand.owner_blocked, -demand.depth_s, demand.share, demand.since_s, demand.queue)
 
 
 def _subtract(short: dict[str, int], allocation: Allocation) -> None:

@@ -9,7 +9,7 @@ from shoal.core.native import messages as m
 from shoal.node.actors import Actor, name_taken
 from shoal.node.events import Instruction, Reply, RequestMade
 from shoal.node.placement_groups import PlacementGroup
-from shoal.node.resources import UNITS
+from shoal.node.resources import UNITS, to_amounts
 from shoal.node.scheduling_classes import Refused
 
 if TYPE_CHECKING:
@@ -123,6 +123,15 @@ class Requests:
         assert isinstance(message, m.GetActorInfo)
         return self._living(message.actor_id).info()
 
+    def _worker_info(self, event: RequestMade) -> m.Answer:
+        message = event.message
+        assert isinstance(message, m.GetWorkerInfo)
+        process = self._brain.processes.at(message.slot)
+        if process is None:
+            raise Refused("not_found", f"there is no worker with slot {message.slot}")
+        resources = to_amounts(process.holding.allocation.amounts) if process.holding else {}
+        return m.WorkerInfo(process.slot, process.pid, resources, {name: list(ids) for name, ids in process.devices})
+
     # ------------------------------------------------------------ placement groups
 
     def _group(self, group_id: bytes) -> PlacementGroup:
@@ -212,6 +221,7 @@ _HANDLERS: dict[type, Callable[[Requests, RequestMade], m.Answer | None]] = {
     m.NamedActor: Requests._named_actor,
     m.ListNamedActors: Requests._list_named_actors,
     m.GetActorInfo: Requests._actor_info,
+    m.GetWorkerInfo: Requests._worker_info,
     m.CreatePlacementGroup: Requests._create_group,
     m.RemovePlacementGroup: Requests._remove_group,
     m.PlacementGroupTable: Requests._group_table,

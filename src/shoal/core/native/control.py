@@ -96,7 +96,7 @@ class ControlClient:
 
     def request(self, message: Message, timeout_s: float | None = None) -> Any:
         """The answer. Raises RequestFailed when the daemon refuses, GetTimeoutError, LocalRayletDiedError."""
-        from shoal.core.native.messages import Failure
+        from shoal.core.native.messages import Failure, Shutdown
 
         with self._state:
             request_id = self._next_id
@@ -111,6 +111,8 @@ class ControlClient:
                 self._answers.pop(request_id, None)
         if isinstance(answer, Failure):
             raise RequestFailed(answer.kind, answer.message, answer.facts, answer.handle)
+        if isinstance(message, Shutdown):
+            self.close()  # what follows is the end that was asked for
         return answer
 
     def send(self, message: Message) -> None:

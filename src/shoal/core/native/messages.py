@@ -110,6 +110,12 @@ class GetActorInfo(Message):
     actor_id: bytes
 
 
+class GetWorkerInfo(Message):
+    """What the process with the slot holds now. Fails with "not_found"."""
+
+    slot: int
+
+
 class KillWorkerRunning(Message):
     """Kills the process that runs the task (cancel with force). A task that runs nowhere is left alone."""
 
@@ -232,6 +238,7 @@ Request = Union[
     NamedActor,
     ListNamedActors,
     GetActorInfo,
+    GetWorkerInfo,
     KillWorkerRunning,
     InterruptTask,
     ClusterResources,
@@ -318,6 +325,15 @@ class ActorInfo(Message):
     death_cause: str
 
 
+class WorkerInfo(Message):
+    """``resources`` are those of its lease or actor; ``devices`` the indices of its GPUs and the like."""
+
+    slot: int
+    pid: int
+    resources: dict[str, float]
+    devices: dict[str, list[int]]
+
+
 class ActorNames(Message):
     """Pairs of namespace and name."""
 
@@ -386,6 +402,7 @@ Answer = Union[
     Keys,
     Amounts,
     ActorInfo,
+    WorkerInfo,
     ActorNames,
     GroupInfo,
     Groups,
