@@ -51,7 +51,7 @@ def test_a_global_is_named() -> None:
 
 
 def test_a_default_is_named() -> None:
-    def use(lock: Any = threading.Lock(), *, other: Any = 1) -> None: ...
+    def use(lock: Any = lock_of_module, *, other: Any = 1) -> None: ...
 
     assert culprits(use)[1] == {"default 0 of use"}
 

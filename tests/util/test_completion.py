@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 import shoal
-from shoal.util import as_completed, map_unordered
-from shoal.util import helpers
+from shoal.util import as_completed, helpers, map_unordered
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Imported for its effect: from now on .bind() makes the nodes of this package.
-from shoal.dag import binder as _binder  # noqa: F401
+from shoal.dag import binder as _binder
 from shoal.dag.class_node import ClassMethodNode, ClassNode
 from shoal.dag.compiled import CompiledDAG
 from shoal.dag.compiled_ref import CompiledDAGFuture, CompiledDAGRef

@@ -17,7 +17,7 @@ def bind(what: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> DAGNode | 
     """The node of one call; for a method with several return values a tuple of one node for each. Raises TypeError for
     what cannot be bound."""
     if isinstance(what, RemoteFunction):
-        return FunctionNode(what, what.__name__, args, kwargs)
+        return FunctionNode(what, what._spec.name, args, kwargs)
     if isinstance(what, ActorClass):
         return ClassNode(what, what._spec.cls, what.__name__, args, kwargs)
     if isinstance(what, ActorMethod):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import shoal
 from shoal.dag import nesting
@@ -57,7 +56,8 @@ class CompileOptions:
 class CompiledDAG:
     """What ``experimental_compile`` returns. Not thread-safe for ``execute``; results may be read from any thread.
 
-    Executions run in the order of ``execute``; one that fails raises its error to whoever reads its result, and the graph goes on.
+    Executions run in the order of ``execute``; one that fails raises its error to whoever reads its result, and the
+    graph goes on.
     """
 
     def __init__(self, root: DAGNode, options: CompileOptions) -> None:
@@ -97,7 +97,8 @@ class CompiledDAG:
         return results if self._returns_list else results[0]
 
     async def execute_async(self, *args: Any, **kwargs: Any) -> CompiledDAGFuture | list[CompiledDAGFuture]:
-        """``execute`` for graphs that were compiled with ``enable_asyncio``; the results are awaited. The errors are the same."""
+        """``execute`` for graphs that were compiled with ``enable_asyncio``; the results are awaited. The errors are
+        the same."""
         if not self._options.enable_asyncio:
             raise ValueError("the graph was compiled with enable_asyncio=False: use execute instead of execute_async")
         index, refs = self._start(args, kwargs)
@@ -117,7 +118,7 @@ class CompiledDAG:
             self._open.clear()
         if kill_actors:
             for handle in {node.actor_handle() for node in self._calls}:
-                shoal.kill(handle)
+                shoal.kill(cast("shoal.actor.ActorHandle", handle))
         elif refs:
             for ref in refs:
                 shoal.cancel(ref)

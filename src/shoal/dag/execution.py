@@ -26,5 +26,6 @@ def check_input(order: list[DAGNode], graph_input: Input) -> None:
         raise ValueError("the graph has an InputNode, but execute() was called without arguments")
     if not takes_input and not graph_input.empty:
         raise ValueError(
-            f"the graph has no InputNode, but execute() was called with args={graph_input.args!r}, kwargs={graph_input.kwargs!r}"
+            "the graph has no InputNode, but execute() was called with "
+            f"args={graph_input.args!r}, kwargs={graph_input.kwargs!r}"
         )

@@ -22,7 +22,8 @@ class DAGNode:
     def execute(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the graph that ends in this node; each node runs once. The arguments are what InputNode stands for.
 
-        Returns what ``.remote()`` would: an ObjectRef, an actor handle for a class, a list for MultiOutputNode. Raises ValueError
+        Returns what ``.remote()`` would: an ObjectRef, an actor handle for a class, a list for MultiOutputNode. Raises
+        ValueError
         when the graph takes an input and none is given, or the other way round.
         """
         from shoal.dag.execution import execute
@@ -43,7 +44,8 @@ class DAGNode:
 
         - ``enable_asyncio``: use ``execute_async`` instead of ``execute``.
         - ``_max_inflight_executions`` (10): how many executions may be unread before ``execute`` raises
-          RayCgraphCapacityExceeded; ``_max_buffered_results`` (1000): how many earlier results may be unread when a later one is.
+          RayCgraphCapacityExceeded; ``_max_buffered_results`` (1000): how many earlier results may be unread when a
+          later one is.
         - ``_submit_timeout`` and ``_buffer_size_bytes`` bound what submitting may wait for and how big its buffers start; here
           it never waits and has no buffers.
 

@@ -5,12 +5,12 @@ Keys and values may be given as str; they come back as bytes. All functions rais
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 import shoal
 from shoal.util._control_plane import require_engine
 
-Text = Union[str, bytes]
+Text: TypeAlias = "str | bytes"
 
 
 def _internal_kv_initialized() -> bool:

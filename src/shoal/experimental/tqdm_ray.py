@@ -1,6 +1,7 @@
 """Progress bars of tasks and actors, drawn by the driver: ``from shoal.experimental.tqdm_ray import tqdm``.
 
-A bar in a worker prints its state as a line that starts with a magic token; the driver, which prints what workers print, hands such
+A bar in a worker prints its state as a line that starts with a magic token; the driver, which prints what workers
+print, hands such
 lines to ``process_line`` and draws one bar for each. Without tqdm installed the bars are plain text.
 """
 
@@ -25,7 +26,7 @@ DEFAULT_FLUSH_INTERVAL_S = 1.0
 _BAR_WIDTH = 20
 
 
-class tqdm:
+class tqdm:  # noqa: N801  the name that programs import
     """A progress bar with the common part of tqdm's interface.
 
     ``iterable`` gives ``total`` when it has a length. ``position`` orders the bars of one process. At most one state is sent

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from shoal.util.check_serialize import inspect_serializability
     from shoal.util.completion import as_completed, map_unordered
     from shoal.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
-    from shoal.util.node_address import get_node_instance_id, get_node_ip_address
     from shoal.util.named_actors import list_named_actors
+    from shoal.util.node_address import get_node_instance_id, get_node_ip_address
     from shoal.util.serialization import deregister_serializer, register_serializer
 
 _HOME = {

@@ -1,4 +1,5 @@
-"""Names of accelerator types, for the option ``accelerator_type``: ``@shoal.remote(num_gpus=1, accelerator_type=NVIDIA_A100)``."""
+"""Names of accelerator types, for the option ``accelerator_type``: ``@shoal.remote(num_gpus=1,
+accelerator_type=NVIDIA_A100)``."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ if not sys.warnoptions:
 def PublicAPI(target: T, /) -> T: ...
 @overload
 def PublicAPI(*, stability: str = "stable", api_group: str = "Others") -> Callable[[T], T]: ...
-def PublicAPI(target: Any = None, /, *, stability: str = "stable", api_group: str = "Others") -> Any:
+def PublicAPI(target: Any = None, /, *, stability: str = "stable", api_group: str = "Others") -> Any:  # noqa: N802
     """Marks a function or class that users may rely on.
 
     ``stability`` is "stable" (kept within a major version), "beta" or "alpha"; the last two are noted in the docstring.
@@ -56,7 +56,7 @@ def PublicAPI(target: Any = None, /, *, stability: str = "stable", api_group: st
 def DeveloperAPI(target: T, /) -> T: ...
 @overload
 def DeveloperAPI() -> Callable[[T], T]: ...
-def DeveloperAPI(target: Any = None, /) -> Any:
+def DeveloperAPI(target: Any = None, /) -> Any:  # noqa: N802
     """Marks a low-level name for authors of libraries: it may change in a minor version."""
 
     def mark(annotated: T) -> T:
@@ -70,7 +70,7 @@ def DeveloperAPI(target: Any = None, /) -> Any:
 def Deprecated(target: T, /) -> T: ...
 @overload
 def Deprecated(*, message: str = "", warning: bool = False) -> Callable[[T], T]: ...
-def Deprecated(target: Any = None, /, *, message: str = "", warning: bool = False) -> Any:
+def Deprecated(target: Any = None, /, *, message: str = "", warning: bool = False) -> Any:  # noqa: N802
     """Marks a name that will be removed. ``message`` says what to use instead.
 
     With ``warning=True`` calling the function, or making the class, warns with RayDeprecationWarning.

@@ -17,7 +17,8 @@ _MAX_ITEMS = 1000  # of a container; more would only repeat the same finding
 
 
 class FailureTuple:
-    """One object that cannot be pickled: ``obj``, the ``name`` it has and the ``parent`` that refers to it (None at the top)."""
+    """One object that cannot be pickled: ``obj``, the ``name`` it has and the ``parent`` that refers to it (None at
+    the top)."""
 
     def __init__(self, obj: Any, name: str, parent: Any) -> None:
         self.obj = obj

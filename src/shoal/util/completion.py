@@ -16,7 +16,8 @@ def as_completed(
 ) -> Iterator[Any]:
     """Yields the values of ``refs`` as they become ready, ``chunk_size`` at a time (in the order of ``refs`` within a chunk).
 
-    With ``yield_obj_refs`` the refs themselves. Other keywords go to ``shoal.wait`` (``timeout``, ``fetch_local``); with a timeout,
+    With ``yield_obj_refs`` the refs themselves. Other keywords go to ``shoal.wait`` (``timeout``, ``fetch_local``);
+    with a timeout,
     fewer than a chunk may come at once. Raises ValueError for chunk_size < 1 or ``num_returns``; the error of a failed ref.
     """
     _check_chunk_size(chunk_size, kwargs)
@@ -34,7 +35,8 @@ def map_unordered(
 ) -> Iterator[Any]:
     """Runs the remote function ``fn`` on every item and yields the results as they finish.
 
-    At most ``backpressure_size`` tasks are in flight (None: no bound). ``items`` is read as results are taken. The other arguments,
+    At most ``backpressure_size`` tasks are in flight (None: no bound). ``items`` is read as results are taken. The
+    other arguments,
     and the errors, are those of ``as_completed``.
     """
     _check_chunk_size(chunk_size, kwargs)

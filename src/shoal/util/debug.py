@@ -18,7 +18,8 @@ _last_logged_s = 0.0
 def log_once(key: Hashable) -> bool:
     """True for the first call with this key in this process, else False.
 
-    After ``disable_log_once_globally()`` always False; after ``enable_periodic_logging()`` the keys are forgotten once a minute.
+    After ``disable_log_once_globally()`` always False; after ``enable_periodic_logging()`` the keys are forgotten once
+    a minute.
 
     >>> if log_once("slow-disk"):
     ...     print("the disk is slow")

@@ -32,7 +32,7 @@ def set_trace() -> None:
 
 def _import_debugpy() -> Any:
     try:
-        import debugpy  # type: ignore[import-not-found,unused-ignore]  # optional, and slow to import
+        import debugpy  # type: ignore[import-not-found,unused-ignore]  # noqa: T100  optional, and slow to import
     except ImportError as error:
         raise ImportError("shoal.util.ray_debugpy needs debugpy: pip install debugpy") from error
     return debugpy

@@ -15,13 +15,13 @@ import re
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 __all__ = ["Counter", "Gauge", "Histogram", "prometheus_text"]
 
 _VALID_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
-Number = Union[int, float]
+Number: TypeAlias = "int | float"
 _Tags = tuple[tuple[str, str], ...]
 
 
@@ -91,7 +91,8 @@ class Counter(Metric):
     kind = "counter"
 
     def inc(self, value: Number = 1.0, tags: dict[str, str] | None = None) -> None:
-        """Adds ``value``, which must be > 0 (ValueError). Raises ValueError when a tag is missing, TypeError for other types."""
+        """Adds ``value``, which must be > 0 (ValueError). Raises ValueError when a tag is missing, TypeError for other
+        types."""
         _check_number(value)
         if value <= 0:
             raise ValueError(f"value must be > 0, but got value={value}")
@@ -209,7 +210,7 @@ class _Spread:
 
     def lines(self, name: str, tags: _Tags) -> list[str]:
         # Buckets are cumulative: each counts everything up to its bound.
-        buckets = zip(self._bounds, self._counts)
+        buckets = zip(self._bounds, self._counts, strict=True)
         return [
             *(f"{name}_bucket{_labels((*tags, ('le', _number(bound))))} {count}" for bound, count in buckets),
             f"{name}_sum{_labels(tags)} {_number(self._sum)}",

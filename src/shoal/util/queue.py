@@ -60,7 +60,8 @@ class Queue:
         Raises Full when there is no room, ValueError when timeout is negative.
         """
         if not block:
-            return self.put_nowait(item)
+            self.put_nowait(item)
+            return
         _check_timeout(timeout)
         shoal.get(self.actor.put.remote(item, timeout))
 
@@ -73,7 +74,8 @@ class Queue:
             await self.actor.put_nowait.remote(item)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Takes the oldest item; waits up to ``timeout`` seconds for one (None: for ever). ``timeout`` counts only with ``block``.
+        """Takes the oldest item; waits up to ``timeout`` seconds for one (None: for ever). ``timeout`` counts only
+        with ``block``.
 
         Raises Empty when there is none, ValueError when timeout is negative.
         """

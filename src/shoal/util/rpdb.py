@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pdb
+import pdb  # noqa: T100  what this module offers
 import socket
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import shoal
 
@@ -49,7 +49,7 @@ def post_mortem(error: BaseException | None = None) -> None:
         return
     debugger = _RemotePdb(_connection_at(traceback.format_exception_only(type(caught), caught)[-1].strip()))
     debugger.reset()
-    debugger.interaction(None, trace)  # type: ignore[arg-type]
+    debugger.interaction(None, trace)
 
 
 def open_breakpoints() -> list[Path]:
@@ -95,7 +95,7 @@ class _RemotePdb(pdb.Pdb):
 
     do_q = do_exit = do_quit
 
-    def do_EOF(self, arg: str) -> bool | None:
+    def do_EOF(self, arg: str) -> bool | None:  # noqa: N802  the name that pdb looks for
         # The debugger hung up: the program goes on as if there had been no breakpoint.
         return self.do_continue(arg)
 
@@ -123,7 +123,7 @@ def _listening() -> Iterator[tuple[socket.socket, Path]]:
         with _short(path) as short_path:
             listener.bind(short_path)
         try:
-            os.chmod(path, 0o600)
+            path.chmod(0o600)
             listener.listen(1)
             yield listener, path
         finally:

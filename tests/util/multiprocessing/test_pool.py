@@ -108,7 +108,7 @@ def test_map_raises_the_first_error_in_the_order_of_the_items(pool: Pool) -> Non
 
 
 def test_starmap_unpacks_each_item(pool: Pool) -> None:
-    assert pool.starmap(lambda x, y: x + y, zip([1, 2], [3, 4])) == [4, 6]
+    assert pool.starmap(lambda x, y: x + y, zip([1, 2], [3, 4], strict=True)) == [4, 6]
     assert pool.starmap_async(lambda *args: args, [(), (1,), (1, 2)]).get() == [(), (1,), (1, 2)]
 
 

@@ -1,6 +1,7 @@
 """Collective operations between actors: every member of a group calls the same operation, and tensors are changed in place.
 
-Tensors are torch tensors or numpy arrays in the memory of the CPU. The backend is GLOO, which needs torch: ``pip install shoal[train]``.
+Tensors are torch tensors or numpy arrays in the memory of the CPU. The backend is GLOO, which needs torch: ``pip
+install shoal[train]``.
 """
 
 from __future__ import annotations

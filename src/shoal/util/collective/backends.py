@@ -68,7 +68,8 @@ def register_collective_backend(name: str, group_cls: type[Group]) -> None:
     """Makes ``group_cls`` the backend ``name`` in this process; each member of a group must do it.
 
     Raises TypeError when it is no subclass of Group, ValueError when the name is taken by another class."""
-    if not (isinstance(group_cls, type) and issubclass(group_cls, Group)):
+    candidate: Any = group_cls
+    if not (isinstance(candidate, type) and issubclass(candidate, Group)):
         raise TypeError(f"group_cls must be a subclass of Group, but got group_cls={group_cls!r}")
     known = _registered.setdefault(name.upper(), group_cls)
     if known is not group_cls:

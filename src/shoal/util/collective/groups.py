@@ -19,7 +19,8 @@ def init_collective_group(
 ) -> None:
     """Makes this actor the member ``rank`` of a group of ``world_size``. Returns when all members have called it.
 
-    ``gloo_timeout``: milliseconds that joining and every operation may take. Raises RuntimeError outside of an actor or when the actor
+    ``gloo_timeout``: milliseconds that joining and every operation may take. Raises RuntimeError outside of an actor
+    or when the actor
     is a member already, ValueError for a bad rank or backend, ImportError when torch is missing.
     """
     _check_in_actor("init_collective_group")
@@ -41,7 +42,8 @@ def create_collective_group(
 ) -> None:
     """Describes a group from outside, usually in the driver; each actor joins with its first operation.
 
-    ``ranks`` are those of ``actors``. Raises ValueError when they do not fit, or the group was described already; ImportError when
+    ``ranks`` are those of ``actors``. Raises ValueError when they do not fit, or the group was described already;
+    ImportError when
     torch is missing here.
     """
     if len(actors) != len(ranks) or len(actors) != world_size:
@@ -51,7 +53,7 @@ def create_collective_group(
     if sorted(ranks) != list(range(world_size)):
         raise ValueError(f"ranks must be 0 to {world_size - 1}, each once, but got ranks={list(ranks)}")
     backend_class(backend)
-    by_actor = {actor._actor_id.hex(): rank for actor, rank in zip(actors, ranks)}
+    by_actor = {actor._actor_id.hex(): rank for actor, rank in zip(actors, ranks, strict=True)}
     describe_group(group_name, Membership(by_actor, world_size, backend, gloo_timeout))
 
 
@@ -82,7 +84,8 @@ def get_collective_group_size(group_name: str = "default") -> int:
 
 
 def get_group_handle(group_name: str = "default") -> Group:
-    """This process's membership; joins the group if the driver described it. Raises RuntimeError when it did not, or described it
+    """This process's membership; joins the group if the driver described it. Raises RuntimeError when it did not, or
+    described it
     without this actor."""
     group = _groups.get(group_name)
     if group is not None:

@@ -26,14 +26,16 @@ def broadcast(tensor: Any, src_rank: int = 0, group_name: str = "default") -> No
 
 
 def allgather(tensor_list: list[Any], tensor: Any, group_name: str = "default") -> None:
-    """``tensor_list[rank]`` becomes the ``tensor`` of that rank, in every member. It has one tensor for each member (ValueError)."""
+    """``tensor_list[rank]`` becomes the ``tensor`` of that rank, in every member. It has one tensor for each member
+    (ValueError)."""
     group = get_group_handle(group_name)
     _check_length(group, tensor_list)
     group.allgather(tensor_list, tensor)
 
 
 def reducescatter(tensor: Any, tensor_list: list[Any], group_name: str = "default", op: ReduceOp = ReduceOp.SUM) -> None:
-    """``tensor`` becomes the reduction of the members' ``tensor_list[rank]``, of this member's rank. Raises ValueError as allgather."""
+    """``tensor`` becomes the reduction of the members' ``tensor_list[rank]``, of this member's rank. Raises ValueError
+    as allgather."""
     group = get_group_handle(group_name)
     _check_length(group, tensor_list)
     group.reducescatter(tensor, tensor_list, op)

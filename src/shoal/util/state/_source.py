@@ -27,7 +27,8 @@ def check_address(address: str | None) -> None:
     own = session.context.address_info if session is not None and session.context is not None else {}
     if address not in (own.get("address"), own.get("gcs_address")):
         raise ServerUnavailable(
-            f"the state of the cluster at address={address!r} cannot be read from here: connect with shoal.init(address={address!r})"
+            f"the state of the cluster at address={address!r} cannot be read from here: "
+            f"connect with shoal.init(address={address!r})"
         )
 
 

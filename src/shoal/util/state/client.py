@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from shoal.util.state.exception import RayStateApiException
 from shoal.util.state.filters import Filter, check_filters, passes
 from shoal.util.state.rows import ROW_CLASSES, StateRow
 from shoal.util.state.summaries import summary_of_actors, summary_of_objects, summary_of_tasks
+
+# Named here, because a method named list hides the type inside of the class.
+StateRows = list[Any]
 
 DEFAULT_LIMIT = 100
 DEFAULT_TIMEOUT_S = 30
@@ -40,7 +44,7 @@ class StateApiClient:
         timeout: float = DEFAULT_TIMEOUT_S,
         detail: bool = False,
         raise_on_missing_output: bool = True,
-    ) -> list[Any]:
+    ) -> StateRows:
         """Up to ``limit`` rows of ``resource`` ("actors", "tasks", ...) that pass all ``filters``.
 
         Raises ValueError for an unknown resource, predicate, or limit outside 1..10000; RayStateApiException for an unknown
@@ -53,9 +57,9 @@ class StateApiClient:
         check_filters(filters or (), row_class)
         rows = self._rows(resource, timeout, raise_on_missing_output)
         matching = (values for values in rows if passes(values, filters or ()))
-        return [row_class.from_source(values, detail) for values, _ in zip(matching, range(limit))]
+        return [row_class.from_source(values, detail) for values in itertools.islice(matching, limit)]
 
-    def get(self, resource: str, id: str, timeout: float = DEFAULT_TIMEOUT_S) -> list[Any]:
+    def get(self, resource: str, id: str, timeout: float = DEFAULT_TIMEOUT_S) -> StateRows:
         """All rows with this id, with their details; none when there is no such thing."""
         row_class = _row_class(resource)
         rows = self._rows(resource, timeout, raise_on_missing_output=False)
@@ -71,7 +75,7 @@ class StateApiClient:
         rows = self._rows(resource, timeout, raise_on_missing_output)
         return {"cluster": _SUMMARIES[resource](row_class.from_source(values, detail=True).asdict() for values in rows)}
 
-    def _rows(self, resource: str, timeout: float, raise_on_missing_output: bool) -> list[dict[str, Any]]:
+    def _rows(self, resource: str, timeout: float, raise_on_missing_output: bool) -> StateRows:
         rows, more = _source.rows(resource, timeout)
         if more and raise_on_missing_output:
             raise RayStateApiException(

@@ -26,7 +26,8 @@ def list_logs(
     glob_filter: str | None = None,
     timeout: float = DEFAULT_TIMEOUT_S,
 ) -> dict[str, list[str]]:
-    """The names of a node's log files that match ``glob_filter``, by kind: the part of the name before the first ``-`` or ``.``.
+    """The names of a node's log files that match ``glob_filter``, by kind: the part of the name before the first ``-``
+    or ``.``.
 
     Raises RayStateApiException for a node whose files cannot be read from here, ServerUnavailable without a session.
     """
