@@ -503,12 +503,16 @@ RAY_EXCEPTION_TYPES = list(dict.fromkeys(RAY_EXCEPTION_TYPES))
 # ---------------------------------------------------------------- pickling and formatting
 
 
+def use_pickler(dumps: Callable[[Any], bytes]) -> None:
+    """Pickles causes with ``dumps`` from now on: one that knows the serializers users registered."""
+    global _dumps
+    _dumps = dumps
+
+
 def pickling_failure(value: object) -> str | None:
     """Why ``value`` can't be pickled; None when it can."""
-    import cloudpickle  # only when something failed: it is slow to import
-
     try:
-        cloudpickle.dumps(value)
+        _pickle(value)
     except Exception as failure:  # a __reduce__ of the user's may raise anything
         return f"{type(failure).__name__}: {failure}"
     return None
@@ -532,17 +536,26 @@ def _first_lines(error: BaseException) -> str:
     return "Traceback (most recent call last):\n" + "".join(traceback.format_list(frames)).rstrip("\n")
 
 
+_dumps: Callable[[Any], bytes] | None = None
+
+
+def _pickle(value: object) -> bytes:
+    if _dumps is not None:
+        return _dumps(value)
+    import cloudpickle  # only when something failed: it is slow to import
+
+    return bytes(cloudpickle.dumps(value))
+
+
 def _dump(cause: BaseException) -> bytes:
     """A pickle of ``cause``. When its class can't be rebuilt from its ``args`` (a constructor of its own, the usual mistake),
     one that restores class, ``args`` and attributes without calling the constructor."""
-    import cloudpickle  # only when something failed: it is slow to import
-
-    dumped = bytes(cloudpickle.dumps(cause))
+    dumped = _pickle(cause)
     try:
         pickle.loads(dumped)
     except Exception:
         try:
-            return bytes(cloudpickle.dumps(_Bare(cause)))
+            return _pickle(_Bare(cause))
         except Exception as failure:
             logger.debug("%s can't be pickled by its parts either: %s", type(cause), failure)
     return dumped

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from shoal import exceptions
+from shoal.core import serialization
 from shoal.exceptions import RayError, RayTaskError
 
 
@@ -242,6 +243,17 @@ def test_a_cause_that_cannot_be_unpickled_keeps_its_traceback() -> None:
     error = pickle.loads(pickle.dumps(task_error(cause)))
     assert isinstance(error, exceptions.UnserializableException)
     assert "Refuses" in str(error) and "never again" in str(error)
+
+
+def test_a_registered_serializer_is_used_for_causes() -> None:
+    serialization.register_serializer(
+        Refuses, serializer=lambda error: "kept", deserializer=lambda text: Refuses("boom") if text == "kept" else None
+    )
+    try:
+        data = pickle.dumps(task_error(Refuses("boom")).as_instanceof_cause())
+    finally:
+        serialization.deregister_serializer(Refuses)
+    assert isinstance(pickle.loads(data), Refuses)
 
 
 def test_a_dead_actor_whose_constructor_raised_says_so() -> None:

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from shoal.core.init_options import InitOptions, auto_init_enabled
 from shoal.core.session_context import RayContext
@@ -144,10 +144,9 @@ def at_session_end(callback: Callable[[], None]) -> None:
 
 def _start_engine(options: InitOptions) -> Engine:
     # The native engine is big, and reading the API must not load it.
-    from shoal.core import native
+    from shoal.core.native.start import start
 
-    engine: Engine = native.start(options)
-    return engine
+    return cast("Engine", start(options))
 
 
 def _existing_context(session: Session, options: InitOptions) -> RayContext:

@@ -1,3 +1,1 @@
-"""The native engine. ``start`` is all that the rest of the core uses of it."""
-
-from shoal.core.native.start import start as start
+"""The native engine: ``start.start`` makes one, and ``hooks.install`` gives the kernel what it asks of Python."""
