@@ -71,6 +71,25 @@ def test_it_looks_like_its_class() -> None:
     assert repr(Counter) == "ActorClass(Counter)" and Counter.__ray_actor_class__.__name__ == "Counter"
 
 
+def test_class_attributes_are_reached_through_it() -> None:
+    @shoal.remote
+    class Made:
+        limit = 3
+
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+        @classmethod
+        def make(cls, x: int) -> object:
+            return cls(x)
+
+    assert Made.limit == 3 and Made.make(4).x == 4
+    assert dir(Made) == ["bind", "make", "options", "remote"]
+    assert Made.__ray_metadata__ == ("Made", Made.__ray_actor_class__, ("make",))
+    with pytest.raises(AttributeError, match="has no attribute 'missing'"):
+        Made.missing
+
+
 def test_bind_without_a_graph_library_says_so() -> None:
     with pytest.raises(NotImplementedError, match=r"shoal\.dag"):
         Counter.bind()

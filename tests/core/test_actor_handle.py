@@ -76,7 +76,8 @@ def test_wrong_uses(worker: shoal.actor.ActorHandle) -> None:
 
 
 def test_a_handle_lists_its_methods(worker: shoal.actor.ActorHandle) -> None:
-    assert {"work", "pair", "stream", "_actor_id"} <= set(dir(worker))
+    assert [name for name in dir(worker) if not name.startswith("_")] == ["pair", "stream", "work"]
+    assert {"__call__", "__init__", "__ray_ready__"} < set(dir(worker)) and dir(worker.work) == ["bind", "options", "remote"]
 
 
 def test_handles_are_equal_by_actor(worker: shoal.actor.ActorHandle) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shoal.core import session
 from shoal.core.actor_handle import ActorHandle
@@ -20,6 +20,14 @@ class ActorClassInheritanceException(TypeError):
     """An actor class was used as a base class."""
 
 
+class ActorMetadata(NamedTuple):
+    """An actor class in short."""
+
+    class_name: str
+    modified_class: type | None
+    method_names: tuple[str, ...]
+
+
 class ActorClass:
     """A class whose ``.remote(...)`` starts an actor. Calling it directly raises TypeError.
 
@@ -33,7 +41,7 @@ class ActorClass:
                 if isinstance(base, ActorClass):
                     raise ActorClassInheritanceException(
                         f"Attempted to define subclass '{args[0]}' of actor class '{base._spec.name}'. "
-                        "Inheriting from actor classes is not supported: inherit from the plain class "
+                        "Inheriting from actor classes is not currently supported. Inherit from the plain class "
                         "and make the derived class an actor class (with @remote)."
                     )
         return super().__new__(cls)
@@ -81,6 +89,21 @@ class ActorClass:
         """The class that was decorated."""
         assert self._spec.cls is not None
         return self._spec.cls
+
+    @property
+    def __ray_metadata__(self) -> ActorMetadata:
+        """What programs ask actor classes about themselves."""
+        return ActorMetadata(self._spec.name, self._spec.cls, tuple(self._spec.methods))
+
+    def __getattr__(self, name: str) -> Any:
+        # Class attributes, class methods and static methods are used through the actor class as through the class.
+        spec: ClassSpec | None = self.__dict__.get("_spec")
+        if spec is None or spec.cls is None or name.startswith("__"):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        return getattr(spec.cls, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({"bind", "options", "remote", *self._spec.methods})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shoal.core import session
 from shoal.core.binding import bind
-from shoal.core.descriptors import MethodSpec, check_group
+from shoal.core.descriptors import BUILT_IN_METHODS, MethodSpec, check_group
 from shoal.core.ids import ActorID
 from shoal.core.options import CallOptions, check_returns
 from shoal.exceptions import ActorHandleNotFoundError
@@ -46,7 +46,7 @@ class ActorHandle:
         return method
 
     def __dir__(self) -> list[str]:
-        return sorted([*self._state.spec.methods, "_actor_id"])
+        return sorted(["__init__", *self._state.spec.methods, *BUILT_IN_METHODS])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ActorHandle) and self._state.actor_id == other._state.actor_id
@@ -101,6 +101,9 @@ class ActorMethod:
 
     def _remote(self, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         return (self.options(**options) if options else self).remote(*(args or ()), **(kwargs or {}))
+
+    def __dir__(self) -> list[str]:
+        return ["bind", "options", "remote"]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
