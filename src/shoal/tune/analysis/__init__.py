@@ -1,0 +1,5 @@
+"""Questions about finished experiments."""
+
+from shoal.tune.analysis.experiment_analysis import ExperimentAnalysis
+
+__all__ = ["ExperimentAnalysis"]

@@ -1,0 +1,392 @@
+"""The shell of a run: does what the controller says, over actors, and waits for them without polling."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+import cloudpickle
+
+import shoal
+from shoal.tune.callback import CallbackList
+from shoal.tune.checkpoint import Checkpoint
+from shoal.tune.error import TuneError
+from shoal.tune.execution.events import (
+    Continue,
+    Copy,
+    Delete,
+    Event,
+    Instruction,
+    Notify,
+    Record,
+    Release,
+    Save,
+    Start,
+    TimePassed,
+    TrialEnded,
+    TrialFailed,
+    TrialReported,
+    TrialSaved,
+)
+from shoal.tune.execution.experiment_log import ExperimentLog
+from shoal.tune.execution.placement_groups import PlacementGroupFactory
+from shoal.tune.execution.trial_actor import TrialActor
+from shoal.tune.execution.tune_controller import TuneController
+from shoal.tune.experiment.experiment import Experiment
+from shoal.tune.experiment.trial import Trial
+from shoal.tune.registry import registered_environments
+from shoal.tune.result import EXPR_ERROR_FILE, EXPR_ERROR_PICKLE_FILE
+from shoal.tune.stopper import CombinedStopper, NoopStopper, Stopper
+from shoal.tune.trainable.trial_information import TrialInformation
+from shoal.util.placement_group import remove_placement_group
+from shoal.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+logger = logging.getLogger(__name__)
+
+_IDLE_ACTORS_MAX = 16
+
+
+class _Process:
+    """An actor and what it was given."""
+
+    def __init__(self, actor: Any, resources: PlacementGroupFactory, group: Any) -> None:
+        self.actor = actor
+        self.resources = resources
+        self.group = group
+        self.pending: set[Any] = set()  # the refs of the calls that are open
+        self.start: Start | None = None
+
+
+class TrialRunner:
+    """Runs the trials of ``controller``. ``run()`` returns when all have ended; a KeyboardInterrupt leaves a resumable state."""
+
+    def __init__(
+        self,
+        controller: TuneController,
+        experiment: Experiment,
+        callbacks: CallbackList,
+        log: ExperimentLog,
+        reporter: Any,
+        *,
+        reuse_actors: bool = False,
+        change_directory: bool = True,
+        runtime_env: dict[str, Any] | None = None,
+        sync_period_s: float = 300.0,
+    ) -> None:
+        self._controller = controller
+        self._experiment = experiment
+        self._callbacks = callbacks
+        self._log = log
+        self._reporter = reporter
+        self._reuse = reuse_actors
+        self._change_directory = change_directory
+        self._runtime_env = runtime_env
+        self._sync_period_s = sync_period_s
+        self._export_formats = experiment.spec["export_formats"]
+        self._processes: dict[str, _Process] = {}
+        self._waiting: dict[Any, tuple[str, str]] = {}  # ref -> (trial id, what it is)
+        self._ending: dict[Any, _Process] = {}
+        self._idle: list[_Process] = []
+        self._iteration = 0
+        self._actor_class = shoal.remote(TrialActor)
+        self._trainable = _put_trainable(experiment)
+        self._environments = registered_environments()
+
+    def run(self) -> None:
+        interrupted = False
+        try:
+            self._continue(self._apply(self._controller.fill()))
+            while not self._controller.is_finished():
+                self._step()
+        except KeyboardInterrupt:
+            if os.environ.get("TUNE_DISABLE_SIGINT_HANDLER") == "1":
+                raise
+            interrupted = True
+            logger.warning("The run was interrupted; it can be resumed with Tuner.restore(%r, ...)", self._experiment.path)
+        finally:
+            self._finish(interrupted)
+
+    def _step(self) -> None:
+        self._iteration += 1
+        trials = self._controller.trials_view()
+        self._callbacks.on_step_begin(iteration=self._iteration, trials=trials)
+        instructions: list[Instruction] = []
+        for event in self._wait():
+            instructions.extend(self._apply(self._controller.handle(event)))
+        self._continue(instructions)
+        self._continue(self._apply(self._controller.fill()))
+        self._log.flush()
+        self._log.snapshot_if_due(self._snapshot)
+        self._log.upload_if_due(self._sync_period_s)
+        self._callbacks.on_step_end(iteration=self._iteration, trials=trials)
+        self._reporter.update(self._controller)
+
+    def _snapshot(self) -> dict[str, Any]:
+        controller = self._controller
+        return {
+            "search_alg": controller.search_alg.get_state(),
+            "scheduler": controller.scheduler.get_state(),
+            "callbacks": self._callbacks.get_state(),
+            "finished": [trial.trial_id for trial in controller.get_trials() if trial.is_finished()],
+        }
+
+    # -- events
+    def _wait(self) -> Iterable[Event]:
+        """The next events: at least one, unless the clock had to be looked at."""
+        references = [*self._waiting, *self._ending]
+        if not references:
+            raise TuneError("no trial is running and none can be started")
+        ready, _ = shoal.wait(references, num_returns=1, timeout=self._wait_limit_s())
+        if not ready:
+            return [TimePassed()]
+        if len(references) > 1:
+            ready, _ = shoal.wait(references, num_returns=len(references), timeout=0)
+        events: list[Event] = []
+        for reference in ready:
+            if reference in self._ending:
+                self._end(self._ending.pop(reference))
+            elif reference in self._waiting:
+                events.extend(self._events_of(reference))
+        return events
+
+    def _wait_limit_s(self) -> float | None:
+        limits = [self._reporter.next_update_s()]
+        deadline = self._controller.stopper.deadline_s() if isinstance(self._controller.stopper, Stopper) else None
+        if deadline is not None:
+            limits.append(max(0.0, deadline - time.time()) + 0.001)
+        elif _watches_the_clock(self._controller.stopper):
+            limits.append(1.0)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _events_of(self, reference: Any) -> Iterable[Event]:
+        trial_id, kind = self._waiting.pop(reference)
+        process = self._processes[trial_id]
+        process.pending.discard(reference)
+        try:
+            value = shoal.get(reference)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            preempted = bool(getattr(error, "preempted", False))
+            yield TrialFailed(trial_id, error, "".join(traceback.format_exception(error)), preempted=preempted)
+            return
+        if kind == "save":
+            yield TrialSaved(trial_id, value)
+            return
+        for message in value:
+            if message[0] == "result":
+                yield TrialReported(trial_id, message[1], message[2])
+            elif message[0] == "done":
+                yield TrialEnded(trial_id)
+            elif message[0] == "error":
+                yield TrialFailed(trial_id, message[1], message[2], restoring=message[3])
+            elif message[0] == "cannot_reset":
+                self._replace(trial_id, process)
+
+    def _replace(self, trial_id: str, process: _Process) -> None:
+        """An idle actor could not take over the trial: a new one does."""
+        assert process.start is not None
+        self._end_process(process, gracefully=True, call_stop=True)
+        self._begin(process.start, self._new_process(process.start.trial))
+
+    # -- instructions
+    def _apply(self, instructions: list[Instruction]) -> list[Instruction]:
+        """Does all but the continuing, and returns that: a trial that has said more is not asked before it has been heard."""
+        for instruction in instructions:
+            if not isinstance(instruction, Continue):
+                self._apply_one(instruction)
+        return [instruction for instruction in instructions if isinstance(instruction, Continue)]
+
+    def _continue(self, instructions: list[Instruction]) -> None:
+        for instruction in instructions:
+            process = self._processes.get(instruction.trial.trial_id)
+            if process is not None and not process.pending:
+                self._call(instruction.trial, "next_messages", "results")
+
+    def _apply_one(self, instruction: Instruction) -> None:
+        if isinstance(instruction, Record):
+            self._log.record(instruction)
+            if instruction.kind == "error":
+                _write_error(instruction.trial, instruction.fields["error"], instruction.fields["text"])
+        elif isinstance(instruction, Notify):
+            self._notify(instruction)
+        elif isinstance(instruction, Start):
+            self._begin(instruction, self._idle_process(instruction.trial) or self._new_process(instruction.trial))
+        elif isinstance(instruction, Save):
+            self._call(instruction.trial, "save", "save", instruction.name)
+        elif isinstance(instruction, Release):
+            self._release(instruction)
+        elif isinstance(instruction, Copy):
+            _copy_checkpoint(instruction)
+        elif isinstance(instruction, Delete):
+            self._log.flush()  # the log must not name a checkpoint that is gone as the latest
+            instruction.trial.storage.delete_trial_folder(os.path.basename(instruction.checkpoint.path))
+
+    def _notify(self, notify: Notify) -> None:
+        trials = self._controller.trials_view()
+        self._callbacks.call(notify.hook, iteration=self._iteration, trials=trials, trial=notify.trial, **notify.more)
+        if notify.hook in ("on_trial_complete", "on_trial_error"):
+            if notify.trial.storage.remote is not None:
+                notify.trial.storage.upload(notify.trial.local_path)
+            self._reporter.trial_ended(self._controller, notify.trial)
+
+    def _begin(self, start: Start, process: _Process) -> None:
+        trial = start.trial
+        process.start = start
+        self._processes[trial.trial_id] = process
+        trial.start_time_s = trial.start_time_s or time.time()
+        os.makedirs(trial.local_path, exist_ok=True)
+        checkpoint = start.checkpoint
+        if checkpoint is None and trial.restore_path:
+            checkpoint = Checkpoint(trial.restore_path)
+        information = TrialInformation(
+            trial_id=trial.trial_id,
+            trial_name=str(trial),
+            experiment_name=self._experiment.name,
+            experiment_tag=trial.experiment_tag,
+            trial_dir=trial.local_path,
+            resources=trial.placement_group_factory,
+            storage=trial.storage,
+            config=trial.config,
+            checkpoint=checkpoint,
+            counters=start.counters,
+            next_checkpoint_index=trial.checkpoints.next_index,
+            lockstep=start.lockstep,
+            change_directory=self._change_directory,
+            log_files=trial.log_to_file or (None, None),
+            environments=self._environments,
+        )
+        self._call(trial, "begin", "results", self._trainable, information)
+
+    def _call(self, trial: Trial, method: str, kind: str, *arguments: Any) -> None:
+        process = self._processes[trial.trial_id]
+        reference = getattr(process.actor, method).remote(*arguments)
+        process.pending.add(reference)
+        self._waiting[reference] = (trial.trial_id, kind)
+
+    def _idle_process(self, trial: Trial) -> _Process | None:
+        for process in self._idle:
+            if process.resources == trial.placement_group_factory:
+                self._idle.remove(process)
+                return process
+        if self._idle:  # idle actors of another shape hold what this trial needs
+            self._end_process(self._idle.pop(0), gracefully=True, call_stop=True)
+        return None
+
+    def _new_process(self, trial: Trial) -> _Process:
+        resources = trial.placement_group_factory
+        options = _actor_options({} if resources.head_bundle_is_empty else resources.bundles[0])
+        if self._runtime_env:
+            options["runtime_env"] = self._runtime_env
+        group = None
+        if not resources.is_single:
+            group = resources()
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+                placement_group=group,
+                placement_group_bundle_index=-1 if resources.head_bundle_is_empty else 0,
+                placement_group_capture_child_tasks=True,
+            )
+        return _Process(self._actor_class.options(**options).remote(), resources, group)
+
+    def _release(self, release: Release) -> None:
+        process = self._processes.pop(release.trial.trial_id, None)
+        if process is None:
+            return
+        was_busy = bool(process.pending)
+        for reference in process.pending:
+            self._waiting.pop(reference, None)
+        process.pending.clear()
+        if self._export_formats and release.gracefully and not release.trial.is_function:
+            shoal.get(process.actor.export.remote(self._export_formats))
+        if self._reuse and release.gracefully and not was_busy and len(self._idle) < _IDLE_ACTORS_MAX:
+            self._idle.append(process)
+            return
+        self._end_process(process, release.gracefully, call_stop=not release.trial.is_function)
+
+    def _end_process(self, process: _Process, gracefully: bool, call_stop: bool) -> None:
+        if gracefully and call_stop:
+            self._ending[process.actor.stop.remote()] = process
+            return
+        self._end(process)
+
+    def _end(self, process: _Process) -> None:
+        with contextlib.suppress(Exception):  # it may be dead already, which is what is wanted
+            shoal.kill(process.actor)
+        if process.group is not None:
+            remove_placement_group(process.group)
+
+    def _finish(self, interrupted: bool) -> None:
+        for process in [*self._processes.values(), *self._idle]:
+            stop = not interrupted and process in self._idle and not self._experiment.trainable.is_function
+            self._end_process(process, gracefully=stop, call_stop=stop)
+        self._processes.clear()
+        self._waiting.clear()
+        self._idle.clear()
+        if self._ending:
+            limit_s = float(os.environ.get("TUNE_FORCE_TRIAL_CLEANUP_S", "600"))
+            references = list(self._ending)
+            shoal.wait(references, num_returns=len(references), timeout=0 if interrupted else limit_s)
+            for process in self._ending.values():
+                self._end(process)
+            self._ending.clear()
+        self._log.snapshot_if_due(self._snapshot, force=True)
+        self._log.upload_if_due(0.0, force=True)
+        self._log.close()
+        self._callbacks.on_experiment_end(trials=self._controller.get_trials())
+        self._reporter.finish(self._controller)
+
+
+def _put_trainable(experiment: Experiment) -> Any:
+    """The trainable in the object store, once for all trials; raises TypeError naming what cannot be pickled."""
+    try:
+        cloudpickle.dumps(experiment.trainable)
+    except Exception as error:
+        raise TypeError(
+            f"the trainable {experiment.trainable_name!r} cannot be pickled: {error}. It may refer to a lock, a file, a client or "
+            "other things of this process: make them inside of the trainable, or see tune.utils.diagnose_serialization"
+        ) from error
+    return shoal.put(experiment.trainable)
+
+
+def _watches_the_clock(stopper: Any) -> bool:
+    """Whether ``stop_all`` is the user's own, who may look at anything."""
+    if isinstance(stopper, CombinedStopper):
+        return any(_watches_the_clock(one) for one in stopper._stoppers)
+    return not isinstance(stopper, NoopStopper) and not type(stopper).__module__.startswith("shoal.")
+
+
+def _actor_options(bundle: dict[str, float]) -> dict[str, Any]:
+    options: dict[str, Any] = {"num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0), "max_restarts": 0}
+    if bundle.get("memory"):
+        options["memory"] = bundle["memory"]
+    custom = {name: amount for name, amount in bundle.items() if name not in ("CPU", "GPU", "memory")}
+    if custom:
+        options["resources"] = custom
+    return options
+
+
+def _write_error(trial: Trial, error: BaseException, text: str) -> None:
+    os.makedirs(trial.local_path, exist_ok=True)
+    with open(os.path.join(trial.local_path, EXPR_ERROR_FILE), "a", encoding="utf-8") as file:
+        file.write(f"Failure # {trial.num_failures} (occurred at {time.strftime('%Y-%m-%d_%H-%M-%S')})\n{text}\n")
+    try:
+        data = cloudpickle.dumps(error)
+    except Exception:
+        data = cloudpickle.dumps(TuneError(text))
+    with open(os.path.join(trial.local_path, EXPR_ERROR_PICKLE_FILE), "wb") as binary:
+        binary.write(data)
+
+
+def _copy_checkpoint(copy: Copy) -> None:
+    target = os.path.join(copy.trial.local_path, copy.name)
+    shutil.rmtree(target, ignore_errors=True)
+    copy.source.to_directory(target)
+    if copy.trial.storage.remote is not None:
+        copy.trial.storage.upload(target)
+        shutil.rmtree(target, ignore_errors=True)

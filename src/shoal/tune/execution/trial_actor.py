@@ -1,0 +1,174 @@
+"""The process of a trial."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from typing import Any, TextIO
+
+import cloudpickle
+
+import shoal
+from shoal.tune.checkpoint import Checkpoint
+from shoal.tune.error import TuneError
+from shoal.tune.registry import register_environments
+from shoal.tune.trainable.function_trainable import FunctionTrainable
+from shoal.tune.trainable.session import store_checkpoint
+from shoal.tune.trainable.trainable import Trainable
+from shoal.tune.trainable.trial_information import TrialInformation
+
+Message = tuple[Any, ...]
+
+
+class TrialActor:
+    """Runs one trial, or several one after the other. Messages: ("result", metrics, checkpoint), ("done",), ("error", exception,
+    text, restoring), ("cannot_reset",)."""
+
+    def __init__(self) -> None:
+        self._trainable: Trainable | None = None
+        self._streams: list[tuple[TextIO, TextIO]] = []
+        self._log_handlers: list[tuple[Any, logging.Handler]] = []
+
+    def begin(self, trainable_class: type[Trainable], information: TrialInformation) -> list[Message]:
+        """Sets the trial up and returns its first messages."""
+        restoring = False
+        try:
+            if self._trainable is not None:
+                if not self._trainable.reset(information.config, information):
+                    return [("cannot_reset",)]
+                self._prepare_process(information)
+            else:
+                self._prepare_process(information)
+                self._trainable = trainable_class(information.config, storage=information.storage, information=information)
+            if information.checkpoint is not None:
+                restoring = True
+                self._trainable.restore(information.checkpoint)
+                restoring = False
+        except BaseException as error:
+            return [_failure(error, traceback.format_exc(), restoring)]
+        return self.next_messages()
+
+    def next_messages(self) -> list[Message]:
+        """What the trial has to say next; waits until there is something."""
+        trainable = self._trainable
+        assert trainable is not None
+        try:
+            if isinstance(trainable, FunctionTrainable):
+                messages = trainable.next_messages()
+            else:
+                messages = [("result", trainable.train(), None)]
+        except BaseException as error:
+            return [_failure(error, traceback.format_exc())]
+        self._flush()
+        return [_failure(message[1], message[2]) if message[0] == "error" else message for message in messages]
+
+    def save(self, name: str) -> Checkpoint:
+        """Stores a checkpoint as ``name`` among the trial's files."""
+        assert self._trainable is not None
+        information = self._trainable._information
+        folder = os.path.join(information.trial_dir or os.getcwd(), name)
+        return store_checkpoint(self._trainable.save(folder), information, name)
+
+    def stop(self) -> None:
+        if self._trainable is not None:
+            self._trainable.stop()
+        self._flush()
+
+    def export(self, formats: list[str]) -> dict[str, str]:
+        assert self._trainable is not None
+        return self._trainable.export_model(formats, self._trainable.logdir)
+
+    # -- the process
+    def _prepare_process(self, information: TrialInformation) -> None:
+        register_environments(information.environments)
+        limit_native_threads(information)
+        if information.trial_dir is not None:
+            os.makedirs(information.trial_dir, exist_ok=True)
+            if information.change_directory:
+                os.chdir(information.trial_dir)
+                os.environ["TUNE_ORIG_WORKING_DIR"] = os.environ.get("TUNE_ORIG_WORKING_DIR", os.getcwd())
+        self._redirect(information)
+
+    def _redirect(self, information: TrialInformation) -> None:
+        for file, original in self._streams:
+            file.close()
+            setattr(sys, "stdout" if original is sys.__stdout__ else "stderr", original)
+        self._streams = []
+        for target, handler in self._log_handlers:
+            target.removeHandler(handler)
+        self._log_handlers = []
+        opened: dict[str, TextIO] = {}
+        for stream, name in zip(("stdout", "stderr"), information.log_files, strict=True):
+            if name is None or information.trial_dir is None:
+                continue
+            if name not in opened:
+                path = os.path.join(information.trial_dir, name)
+                opened[name] = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - lives as long as the trial
+            original = getattr(sys, stream)
+            setattr(sys, stream, _Tee(original, opened[name]))
+            self._streams.append((opened[name], original))
+            if stream == "stderr":
+                self._log_into(opened[name])
+
+    def _log_into(self, file: TextIO) -> None:
+        target = getattr(shoal, "logger", None) or logging.getLogger("shoal")
+        handler = logging.StreamHandler(file)
+        target.addHandler(handler)
+        if target.level == logging.NOTSET:
+            target.setLevel(logging.INFO)
+        self._log_handlers.append((target, handler))
+
+    def _flush(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(ValueError):
+                stream.flush()
+
+
+class _Tee:
+    """Writes to two files at once."""
+
+    def __init__(self, first: TextIO, second: TextIO) -> None:
+        self._first = first
+        self._second = second
+
+    def write(self, text: str) -> int:
+        self._second.write(text)
+        return self._first.write(text)
+
+    def flush(self) -> None:
+        self._first.flush()
+        if not self._second.closed:
+            self._second.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._first, name)
+
+
+def limit_native_threads(information: TrialInformation) -> None:
+    """Lets BLAS, OpenMP and torch use as many threads as the trial has CPUs, unless the user has set OMP_NUM_THREADS."""
+    resources = information.resources
+    threads = max(1, int(resources.head_cpus)) if resources is not None else 1
+    configured = os.environ.get("OMP_NUM_THREADS")
+    if configured is not None and configured != str(threads):
+        return
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(threads))
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+    if "numpy" in sys.modules:
+        try:
+            from threadpoolctl import threadpool_limits
+        except ImportError:
+            return
+        threadpool_limits(limits=threads)
+
+
+def _failure(error: BaseException, text: str, restoring: bool = False) -> Message:
+    try:
+        cloudpickle.loads(cloudpickle.dumps(error))
+    except Exception as problem:
+        error = TuneError(f"{type(error).__name__}: {error} (the exception itself cannot be sent: {problem})")
+    return ("error", error, text, restoring)

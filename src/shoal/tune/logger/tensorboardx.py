@@ -1,0 +1,63 @@
+"""TensorBoard event files, through tensorboardX."""
+
+from __future__ import annotations
+
+import importlib.util
+import numbers
+from typing import Any
+
+from shoal.tune.flatten import flatten_dict
+from shoal.tune.logger.logger import LoggerCallback
+from shoal.tune.result import AUTO_RESULT_KEYS, TIMESTEPS_TOTAL, TRAINING_ITERATION
+
+_LEFT_OUT = set(AUTO_RESULT_KEYS) - {TRAINING_ITERATION, "time_total_s"}
+
+
+class TBXLoggerCallback(LoggerCallback):
+    """Scalars under ``ray/tune/``, and the hyperparameters with the last result. Raises ImportError without tensorboardX."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise ImportError("TBXLoggerCallback needs tensorboardX: pip install tensorboardX") from None
+        self._writer_class = SummaryWriter
+        self._writers: dict[str, Any] = {}
+        self._last: dict[str, dict[str, Any]] = {}
+
+    @staticmethod
+    def is_available() -> bool:
+        return importlib.util.find_spec("tensorboardX") is not None
+
+    def log_trial_start(self, trial: Any) -> None:
+        self._writers[trial.trial_id] = self._writer_class(trial.local_path, flush_secs=30)
+
+    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+        step = result.get(TIMESTEPS_TOTAL) or result[TRAINING_ITERATION]
+        scalars = {}
+        for name, value in flatten_dict({key: item for key, item in result.items() if key not in _LEFT_OUT}).items():
+            if isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value:
+                scalars[f"ray/tune/{name}"] = float(value)
+                self._writers[trial.trial_id].add_scalar(f"ray/tune/{name}", float(value), global_step=step)
+        self._last[trial.trial_id] = scalars
+
+    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+        writer = self._writers.pop(trial.trial_id, None)
+        last = self._last.pop(trial.trial_id, {})
+        if writer is None:
+            return
+        if trial.evaluated_params and last:
+            plain = {
+                key: value if isinstance(value, (bool, int, float, str)) else str(value)
+                for key, value in trial.evaluated_params.items()
+            }
+            for summary in _hyperparameters(plain, last):
+                writer.file_writer.add_summary(summary)
+        writer.close()
+
+
+def _hyperparameters(parameters: dict[str, Any], metrics: dict[str, float]) -> Any:
+    from tensorboardX.summary import hparams
+
+    return hparams(hparam_dict=parameters, metric_dict=metrics)

@@ -1,0 +1,111 @@
+"""From the arguments of ``Tuner`` and ``tune.run`` to a run."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import shoal
+from shoal.tune.callback import Callback, CallbackList
+from shoal.tune.logger import CSVLoggerCallback, JsonLoggerCallback, TBXLoggerCallback
+from shoal.tune.schedulers import FIFOScheduler, TrialScheduler, create_scheduler
+from shoal.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, SearchGenerator, create_searcher
+from shoal.tune.search.search_generator import set_search_properties_backwards_compatible
+from shoal.tune.search.searcher import Searcher
+from shoal.tune.search.variant_generator import has_unresolved_values, parse_spec_vars
+
+
+def prepare_search(
+    search_alg: Any, max_concurrent_trials: int | None, metric: str | None, mode: str | None, config: dict[str, Any]
+) -> tuple[SearchAlgorithm, dict[str, Any]]:
+    """The search algorithm, knowing metric, mode and space, and the configuration that is left for the experiment."""
+    if isinstance(search_alg, str):
+        search_alg = create_searcher(search_alg)
+    if search_alg is None:
+        search_alg = BasicVariantGenerator(max_concurrent=max_concurrent_trials or 0)
+    elif max_concurrent_trials:
+        search_alg = _limited(search_alg, max_concurrent_trials)
+    if isinstance(search_alg, Searcher):
+        search_alg = SearchGenerator(search_alg)
+    if not isinstance(search_alg, SearchAlgorithm):
+        raise ValueError(f"search_alg must be a name, a Searcher or a SearchAlgorithm, but got search_alg={search_alg!r}")
+    if isinstance(search_alg, BasicVariantGenerator):
+        _check_space(config)
+        return search_alg, config
+    space = dict(config)
+    taken = set_search_properties_backwards_compatible(search_alg.set_search_properties, metric, mode, space)
+    if has_unresolved_values(config):
+        if not taken:
+            raise ValueError(
+                f"{type(getattr(search_alg, 'searcher', search_alg)).__name__} has a space, metric or mode of its own and takes no "
+                f"other, but got a config with domains: {[key for key, value in config.items() if has_unresolved_values(value)]}"
+            )
+        constants, _, _ = parse_spec_vars(config)
+        fixed = {key: value for key, value in config.items() if any(path[0] == key for path, _ in constants)}
+        return search_alg, {key: value for key, value in fixed.items() if not has_unresolved_values(value)}
+    return search_alg, config
+
+
+def _limited(search_alg: Any, max_concurrent_trials: int) -> Any:
+    if isinstance(search_alg, ConcurrencyLimiter):
+        raise ValueError(
+            "max_concurrent_trials and a ConcurrencyLimiter cannot both limit the run, "
+            f"but got max_concurrent_trials={max_concurrent_trials} and {search_alg!r}"
+        )
+    if isinstance(search_alg, BasicVariantGenerator):
+        if not search_alg.max_concurrent:
+            search_alg.max_concurrent = max_concurrent_trials
+        return search_alg
+    if isinstance(search_alg, Searcher):
+        return ConcurrencyLimiter(search_alg, max_concurrent_trials)
+    return search_alg
+
+
+def _check_space(config: dict[str, Any]) -> None:
+    """Raises ValueError for a grid without points or a domain without finite bounds."""
+    for path, domain in parse_spec_vars(config)[1]:
+        if domain.is_function():
+            continue
+        for name in ("lower", "upper"):
+            bound = getattr(domain, name, 0)
+            if isinstance(bound, float) and bound in (float("inf"), float("-inf")) and "Normal" not in str(domain.get_sampler()):
+                raise ValueError(f"{'/'.join(map(str, path))} needs finite bounds, but got {domain.domain_str}")
+
+
+def prepare_scheduler(scheduler: Any, metric: str | None, mode: str | None) -> TrialScheduler:
+    """The scheduler, knowing metric and mode; raises ValueError when it has others already."""
+    if isinstance(scheduler, str):
+        scheduler = create_scheduler(scheduler)
+    scheduler = scheduler if scheduler is not None else FIFOScheduler()
+    if not isinstance(scheduler, TrialScheduler):
+        raise ValueError(f"scheduler must be a name or a TrialScheduler, but got scheduler={scheduler!r}")
+    if not scheduler.set_search_properties(metric, mode):
+        raise ValueError(
+            f"metric and mode are given to {type(scheduler).__name__} and to the run; give them once, but got "
+            f"metric={metric!r}, mode={mode!r} for a scheduler with metric={scheduler.metric!r}"
+        )
+    return scheduler
+
+
+def prepare_callbacks(callbacks: Any) -> CallbackList:
+    """The user's callbacks and the automatic loggers that they do not replace."""
+    given = list(callbacks or [])
+    for callback in given:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks must hold tune.Callback instances, but got {callback!r}")
+    if os.environ.get("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS") != "1":
+        for logger_class in (JsonLoggerCallback, CSVLoggerCallback):
+            if not any(isinstance(callback, logger_class) for callback in given):
+                given.append(logger_class())
+        if TBXLoggerCallback.is_available() and not any(isinstance(callback, TBXLoggerCallback) for callback in given):
+            given.append(TBXLoggerCallback())
+    return CallbackList(given)
+
+
+def cluster_resources() -> dict[str, float]:
+    """What the cluster has; starts a local one when there is none (unless TUNE_DISABLE_AUTO_INIT is set)."""
+    if not shoal.is_initialized():
+        if os.environ.get("TUNE_DISABLE_AUTO_INIT") == "1":
+            raise RuntimeError("Shoal is not initialized and TUNE_DISABLE_AUTO_INIT=1: call shoal.init() first")
+        shoal.init()
+    return {str(name): float(amount) for name, amount in shoal.cluster_resources().items()}

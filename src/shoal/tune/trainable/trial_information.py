@@ -1,0 +1,27 @@
+"""What a trial's process is told about its trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class TrialInformation:
+    """Picklable facts about one trial."""
+
+    trial_id: str | None = None
+    trial_name: str | None = None
+    experiment_name: str | None = None
+    experiment_tag: str | None = None
+    trial_dir: str | None = None
+    resources: Any = None
+    storage: Any = None
+    config: dict[str, Any] = field(default_factory=dict)
+    checkpoint: Any = None
+    counters: dict[str, Any] | None = None
+    next_checkpoint_index: int = 0
+    lockstep: bool = True
+    change_directory: bool = False
+    log_files: tuple[str | None, str | None] = (None, None)
+    environments: dict[str, Any] = field(default_factory=dict)
