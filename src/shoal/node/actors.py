@@ -13,7 +13,8 @@ and what becomes of the calls it ran; the owner dies before the constructor ran 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from shoal.core.native.messages import ActorInfo, CreateActor, Failure
 from shoal.node.events import (
@@ -38,8 +39,7 @@ DEAD_KEPT = 1000
 """Dead actors whose last facts can be listed; older ones are forgotten."""
 
 
-@dataclass(slots=True)
-class Actor:
+class Actor(msgspec.Struct, eq=False):
     request: CreateActor
     root: int
     since_s: float
@@ -51,7 +51,7 @@ class Actor:
     death: ErrorFacts | None = None
     unreferenced: bool = False
     pid: int = 0
-    waiters: list[tuple[int, int]] = field(default_factory=list)
+    waiters: list[tuple[int, int]] = msgspec.field(default_factory=list)
 
     @property
     def actor_id(self) -> bytes:

@@ -16,9 +16,10 @@ from typing import Any
 
 from shoal import _kernel
 
-WELCOME = struct.Struct("<4sI")
+WELCOME = struct.Struct("<4sII")
 WELCOME_MAGIC = b"SHL1"
 FAILED_MAGIC = b"SHLX"
+DEFAULT_CLASS_ID = 1
 _LENGTH = struct.Struct("<I")
 
 
@@ -70,14 +71,15 @@ def _run(config: dict[str, Any], driver: socket.socket | None) -> None:
         )
         driver_slot = _kernel.reserve_slot(_kernel.ROLE_DRIVER) if driver is not None else 0
         slots = [_kernel.reserve_slot(_kernel.ROLE_WORKER) for _ in range(config["initial_workers"])]
+        queue = _default_queue(driver_slot, slots) if driver is not None else 0
     except Exception as error:
         if driver is None:
             raise
         text = str(error).encode()
-        driver.sendall(WELCOME.pack(FAILED_MAGIC, len(text)) + text)
+        driver.sendall(WELCOME.pack(FAILED_MAGIC, len(text), 0) + text)
         os._exit(1)
     if driver is not None:
-        socket.send_fds(driver, [WELCOME.pack(WELCOME_MAGIC, driver_slot)], [arena_fd])
+        socket.send_fds(driver, [WELCOME.pack(WELCOME_MAGIC, driver_slot, queue)], [arena_fd])
     link, zygote_end = socket.socketpair()
     pipes = [(*_pipe(), *_pipe()) for _ in slots]
     daemon_pid = os.getpid()
@@ -100,9 +102,18 @@ def _run(config: dict[str, Any], driver: socket.socket | None) -> None:
     from shoal.node.daemon import Daemon
 
     first = [(slot, pipe[0], pipe[2]) for slot, pipe in zip(slots, pipes)]
-    status = Daemon(config, arena_fd, link, zygote_pid, driver, driver_slot, first).run()
+    status = Daemon(config, arena_fd, link, zygote_pid, driver, driver_slot, first, queue).run()
     sys.stdout.flush()
     os._exit(status)
+
+
+def _default_queue(driver_slot: int, slots: list[int]) -> int:
+    """The driver's queue for tasks of the default class. The first workers are leased to it from the start, so that the first task
+    waits for no decision of the daemon; the brain is told of these leases when it exists."""
+    queue: int = _kernel.create_queue(driver_slot, DEFAULT_CLASS_ID, False)
+    for slot in slots:
+        _kernel.assign(slot, queue)
+    return queue
 
 
 def _zygote(link: socket.socket) -> None:

@@ -44,7 +44,7 @@ from shoal.node.exit_status import ExitKind, describe_death, exit_kind
 from shoal.node.key_value import KeyValueStore
 from shoal.node.leases import Demand, Leases
 from shoal.node.placement_groups import PlacementGroup, PlacementGroups
-from shoal.node.processes import Process, ProcessTable
+from shoal.node.processes import Holding, Process, ProcessTable
 from shoal.node.requests import Requests
 from shoal.node.resources import CPU, ResourcePool, to_units
 from shoal.node.scheduling_classes import ClassTable, SchedulingClass
@@ -107,9 +107,19 @@ class Brain:
                 watched.append(process.slot)
         return watched
 
-    def start_workers(self, count: int) -> list[int]:
-        """Idle workers that the shell forks at the start of the session. Their numbers; each needs SlotReserved and ProcessForked."""
-        return [self.processes.new().number for _ in range(count)]
+    def start_workers(self, count: int, queue: int = 0, owner: int = 0) -> list[int]:
+        """Workers that are forked at the start of the session, leased to the owner's default queue if there is one.
+
+        Returns their numbers; each needs SlotReserved and ProcessForked."""
+        numbers = []
+        for _ in range(count):
+            process = self.processes.new()
+            numbers.append(process.number)
+            allocation = self.pool.allocate(self.classes[self.default_class_id].amounts) if queue else None
+            if allocation is not None:
+                process.queue, process.owner, process.root = queue, owner, owner
+                process.holding = Holding(self.pool, allocation)
+        return numbers
 
     def validate_state(self) -> None:
         """Raises AssertionError when the books do not agree with each other."""

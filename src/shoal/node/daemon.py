@@ -49,7 +49,8 @@ TRIM_IDLE_S = 1.0
 
 
 class Daemon:
-    """``first``: slots of workers that the zygote forks by itself, with the reading ends of their pipes."""
+    """``first``: slots of workers that the zygote forks by itself, with the reading ends of their pipes; ``first_queue``: what they
+    serve already."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Daemon:
         driver: socket.socket | None,
         driver_slot: int,
         first: list[tuple[int, int, int]],
+        first_queue: int = 0,
     ) -> None:
         self.config = config
         self.loop = EventLoop()
@@ -82,7 +84,7 @@ class Daemon:
         self._handled = threading.Semaphore(0)
         self._fruitless = False
         self._bell_read, self._bell_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        for number, (slot, out, err) in zip(self.brain.start_workers(len(first)), first):
+        for number, (slot, out, err) in zip(self.brain.start_workers(len(first), first_queue, driver_slot), first):
             self.executor.adopt_first(number, slot, out, err)
         if self.embedded:
             from shoal.node.events import DriverConnected

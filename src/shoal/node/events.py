@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Union
+
+import msgspec
 
 from shoal.core.native.messages import Answer, Request
 
 # ---------------------------------------------------------------- what the shell saw
 
 
-@dataclass(frozen=True, slots=True)
-class QueueSeen:
+class QueueSeen(msgspec.Struct, frozen=True):
     """A task queue with work in it, or with workers."""
 
     queue: int
@@ -21,8 +21,7 @@ class QueueSeen:
     closed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SlotSeen:
+class SlotSeen(msgspec.Struct, frozen=True):
     """A process of ours. ``running`` is the record it executes, 0 = none; ``blocked``: it waits in get or wait."""
 
     slot: int
@@ -33,8 +32,7 @@ class SlotSeen:
     running_since_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class DeadTaskSeen:
+class DeadTaskSeen(msgspec.Struct, frozen=True):
     """A task or call that ran in a process when it died."""
 
     record: int
@@ -50,8 +48,7 @@ class DeadTaskSeen:
 # ---------------------------------------------------------------- events
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """All queues and the slots the brain asked to see (``Brain.slots_to_watch``)."""
 
     now_s: float
@@ -59,8 +56,7 @@ class Seen:
     slots: list[SlotSeen]
 
 
-@dataclass(frozen=True, slots=True)
-class SlotReserved:
+class SlotReserved(msgspec.Struct, frozen=True):
     """Answer to ForkProcess: the slot the new process will have. 0: there was none, ``reason`` says why."""
 
     number: int
@@ -68,85 +64,74 @@ class SlotReserved:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessForked:
+class ProcessForked(msgspec.Struct, frozen=True):
     slot: int
     pid: int
     generation: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SlotIdle:
+class SlotIdle(msgspec.Struct, frozen=True):
     """Answer to Unassign: the worker had nothing to do and serves no queue any more."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessDied:
+class ProcessDied(msgspec.Struct, frozen=True):
     """``exit_code`` is negative for a signal. ``log_tail``: its last lines. ``peak_bytes``: of its resident memory."""
 
     slot: int
     pid: int
     exit_code: int
-    dead_tasks: list[DeadTaskSeen] = field(default_factory=list)
-    orphans: list[DeadTaskSeen] = field(default_factory=list)
-    owned_queues: list[int] = field(default_factory=list)
+    dead_tasks: list[DeadTaskSeen] = msgspec.field(default_factory=list)
+    orphans: list[DeadTaskSeen] = msgspec.field(default_factory=list)
+    owned_queues: list[int] = msgspec.field(default_factory=list)
     peak_bytes: int = 0
     log_tail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DriverConnected:
+class DriverConnected(msgspec.Struct, frozen=True):
     client: int
     slot: int
     namespace: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DriverGone:
+class DriverGone(msgspec.Struct, frozen=True):
     client: int
     slot: int
-    orphans: list[DeadTaskSeen] = field(default_factory=list)
-    owned_queues: list[int] = field(default_factory=list)
+    orphans: list[DeadTaskSeen] = msgspec.field(default_factory=list)
+    owned_queues: list[int] = msgspec.field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class ActorReady:
+class ActorReady(msgspec.Struct, frozen=True):
     """The constructor's arguments are there."""
 
     record: int
 
 
-@dataclass(frozen=True, slots=True)
-class ActorUnreferenced:
+class ActorUnreferenced(msgspec.Struct, frozen=True):
     """The last handle is gone and no call waits."""
 
     record: int
 
 
-@dataclass(frozen=True, slots=True)
-class ActorStarted:
+class ActorStarted(msgspec.Struct, frozen=True):
     record: int
 
 
-@dataclass(frozen=True, slots=True)
-class ActorInitFailed:
+class ActorInitFailed(msgspec.Struct, frozen=True):
     """The constructor raised; the record is sealed with the error."""
 
     record: int
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryShort:
+class MemoryShort(msgspec.Struct, frozen=True):
     """The memory guard chose a victim; ``message`` goes to the user."""
 
     slot: int
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class RequestMade:
+class RequestMade(msgspec.Struct, frozen=True):
     client: int
     request_id: int
     message: Request
@@ -172,8 +157,7 @@ Event = Union[
 # ---------------------------------------------------------------- instructions
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorFacts:
+class ErrorFacts(msgspec.Struct, frozen=True):
     """An error to be made: ``kind`` chooses the class (``shoal.node.errors``), the rest is what its text says."""
 
     kind: str
@@ -183,8 +167,7 @@ class ErrorFacts:
     cause_record: int = 0  # sealed record whose error is the cause
 
 
-@dataclass(frozen=True, slots=True)
-class ForkProcess:
+class ForkProcess(msgspec.Struct, frozen=True):
     """Answered at once by SlotReserved. A worker of tasks (``actor_id`` empty) starts assigned to ``queue`` if that is not 0."""
 
     number: int
@@ -198,47 +181,40 @@ class ForkProcess:
     record: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Assign:
+class Assign(msgspec.Struct, frozen=True):
     slot: int
     queue: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unassign:
+class Unassign(msgspec.Struct, frozen=True):
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetLent:
+class SetLent(msgspec.Struct, frozen=True):
     """Whether the process rings when it goes on after get or wait: its CPU was given to another."""
 
     slot: int
     lent: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SetStarving:
+class SetStarving(msgspec.Struct, frozen=True):
     starving: bool
 
 
-@dataclass(frozen=True, slots=True)
-class KillProcess:
+class KillProcess(msgspec.Struct, frozen=True):
     """SIGKILL to the process and its group."""
 
     slot: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RetireWorker:
+class RetireWorker(msgspec.Struct, frozen=True):
     """Ends an idle worker, unless work it submitted is not done (then the shell says nothing and it stays)."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class ExitActor:
+class ExitActor(msgspec.Struct, frozen=True):
     """A graceful end: its mailboxes are closed with the error; the actor finishes what it runs, then leaves."""
 
     slot: int
@@ -246,49 +222,42 @@ class ExitActor:
     error: ErrorFacts
 
 
-@dataclass(frozen=True, slots=True)
-class InterruptProcess:
+class InterruptProcess(msgspec.Struct, frozen=True):
     """SIGINT."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class RequeueTask:
+class RequeueTask(msgspec.Struct, frozen=True):
     record: int
     use_retry: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class FailTask:
+class FailTask(msgspec.Struct, frozen=True):
     record: int
     uid: int
     error: ErrorFacts
 
 
-@dataclass(frozen=True, slots=True)
-class CloseQueue:
+class CloseQueue(msgspec.Struct, frozen=True):
     queue: int
     error: ErrorFacts
 
 
-@dataclass(frozen=True, slots=True)
-class FreeQueue:
+class FreeQueue(msgspec.Struct, frozen=True):
     """Of a dead owner; nobody serves it any more."""
 
     queue: int
 
 
-@dataclass(frozen=True, slots=True)
-class HoldActor:
+class HoldActor(msgspec.Struct, frozen=True):
     """The daemon holds the record (a detached actor lives without handles)."""
 
     record: int
     uid: int
 
 
-@dataclass(frozen=True, slots=True)
-class EndActor:
+class EndActor(msgspec.Struct, frozen=True):
     """The actor is dead for good: its record and its mailboxes are sealed with the error, and the record given back."""
 
     record: int
@@ -297,15 +266,13 @@ class EndActor:
     error: ErrorFacts
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     client: int
     request_id: int
     message: Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Notify:
+class Notify(msgspec.Struct, frozen=True):
     """To the driver at ``root`` (a slot); 0: to all."""
 
     root: int

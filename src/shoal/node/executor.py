@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
-from shoal.core.native.termination import send_terminate
 from shoal.node import events as e
 from shoal.node.errors import error_bytes
 
@@ -101,6 +100,8 @@ class Executor:
             _kernel.end_worker(slot)
 
     def _exit_actor(self, instruction: e.ExitActor) -> None:
+        from shoal.core.native.termination import send_terminate
+
         send_terminate(instruction.mailboxes[0])
 
     def _requeue(self, instruction: e.RequeueTask) -> None:

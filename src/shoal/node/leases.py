@@ -19,7 +19,8 @@ not even forked yet dies with it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from shoal.node.events import Assign, ForkProcess, Instruction, QueueSeen, RetireWorker, SetLent, SlotSeen, Unassign
 from shoal.node.processes import Devices, Holding, Process, ProcessTable
@@ -38,8 +39,7 @@ FORKS_AT_ONCE_MIN = 4
 PoolsOf = Callable[[SchedulingClass], list[ResourcePool]]
 
 
-@dataclass(slots=True)
-class Demand:
+class Demand(msgspec.Struct, eq=False):
     """Somebody who waits for resources. ``start(holding)`` gives them to it. ``count`` more of them are wanted."""
 
     amounts: dict[str, int]
@@ -55,11 +55,10 @@ class Demand:
     depth_s: float = 0.0  # when its blocked owner began: later owners are deeper in a nesting
     start: Callable[[Holding], None] | None = None
     place: Callable[[], bool] | None = None  # placement groups take several allocations at once
-    failed: bool = field(default=False)
+    failed: bool = False
 
 
-@dataclass(slots=True)
-class _QueueInfo:
+class _QueueInfo(msgspec.Struct, eq=False):
     seen: QueueSeen
     unmet_since_s: float | None = None
     served_s: float = 0.0
@@ -377,7 +376,14 @@ class Leases:
 
 
 def _urgency(demand: Demand, now_s: float) -> tuple[object, ...]:
-    return (now_s - demand.since_s <= PATIENCE_S, not demand.owner_blocked, -demand.depth_s, demand.share, demand.since_s, demand.queue)
+    return (
+        now_s - demand.since_s <= PATIENCE_S,
+        not demand.owner_blocked,
+        -demand.depth_s,
+        demand.share,
+        demand.since_s,
+        demand.queue,
+    )
 
 
 def _subtract(short: dict[str, int], allocation: Allocation) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from shoal.node.brain import Brain
 from shoal.node.events import SlotSeen
@@ -17,16 +18,14 @@ FILL_BYTES_PER_S = 4 * 2**30
 CHECK_MAX_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Memory of the machine, or of the control group that limits us."""
 
     used_bytes: int
     total_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A process that runs something. ``retriable``: nothing is lost but time. ``since_s``: when it began."""
 
     slot: int
@@ -37,8 +36,7 @@ class Candidate:
     since_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     next_check_s: float
     victim_slot: int = 0
     message: str = ""

@@ -9,7 +9,8 @@ Removing a group kills what runs in it, and its resources are free when the last
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from shoal.core.native.messages import CreatePlacementGroup, GroupInfo
 from shoal.node.leases import Demand
@@ -20,8 +21,7 @@ from shoal.node.scheduling_classes import Refused
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
 
-@dataclass(slots=True)
-class PlacementGroup:
+class PlacementGroup(msgspec.Struct, eq=False):
     request: CreatePlacementGroup
     bundles: list[dict[str, int]]
     creator: int  # slot
@@ -29,9 +29,9 @@ class PlacementGroup:
     since_s: float
     infeasible: str = ""
     state: str = "PENDING"
-    reserved: list[Allocation] = field(default_factory=list)
-    pools: list[ResourcePool] = field(default_factory=list)
-    waiters: list[tuple[int, int]] = field(default_factory=list)  # (client, request id)
+    reserved: list[Allocation] = msgspec.field(default_factory=list)
+    pools: list[ResourcePool] = msgspec.field(default_factory=list)
+    waiters: list[tuple[int, int]] = msgspec.field(default_factory=list)  # (client, request id)
 
     def info(self) -> GroupInfo:
         ask = self.request

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from shoal.node.resources import Allocation, ResourcePool
 
 Devices = tuple[tuple[str, tuple[int, ...]], ...]
 
 
-@dataclass(slots=True)
-class Holding:
+class Holding(msgspec.Struct, eq=False):
     """Resources somebody has, and where from."""
 
     pool: ResourcePool
@@ -21,8 +21,7 @@ class Holding:
         self.pool.release(self.allocation)
 
 
-@dataclass(slots=True)
-class Process:
+class Process(msgspec.Struct, eq=False):
     """``slot`` is 0 until the shell reserved one, ``pid`` 0 until it was forked. ``queue`` is the lease of a worker of tasks."""
 
     number: int

@@ -7,7 +7,7 @@ for CPU, and only for CPU.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 UNITS = 10_000
 """Units of one whole resource."""
@@ -35,12 +35,11 @@ def to_amounts(units: dict[str, int]) -> dict[str, float]:
     return {name: value / UNITS for name, value in units.items()}
 
 
-@dataclass(slots=True)
-class Allocation:
+class Allocation(msgspec.Struct, eq=False):
     """What somebody holds of a pool. ``devices`` maps a device resource to (device index, units) pairs."""
 
     amounts: dict[str, int]
-    devices: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    devices: dict[str, list[tuple[int, int]]] = msgspec.field(default_factory=dict)
     cpu_lent: bool = False
 
     def device_ids(self) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -6,7 +6,8 @@ A request that this node can never meet is refused when it is registered, with w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from shoal.core.native.messages import RegisterClass
 from shoal.node.events import ErrorFacts
@@ -23,8 +24,7 @@ class Refused(Exception):
         self.handle = handle
 
 
-@dataclass(slots=True)
-class SchedulingClass:
+class SchedulingClass(msgspec.Struct, eq=False):
     class_id: int
     amounts: dict[str, int]
     environment: str = ""

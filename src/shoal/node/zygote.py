@@ -176,6 +176,9 @@ class Zygote:
 
     def _fork_successor(self, command: Any) -> None:
         fd = self._fds.popleft()
+        if all(name in sys.modules for name in command.modules):
+            os.close(fd)  # nothing to gain; the daemon sees EOF
+            return
         parent = os.getpid()
         pid = os.fork()
         if pid:

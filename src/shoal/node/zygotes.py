@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections import deque
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from shoal.node.events import ForkProcess
 if TYPE_CHECKING:
     from shoal.node.daemon import Daemon
 
+PRELOAD_DELAY_S = 0.2
 SUCCESSOR_ATTEMPTS_MAX = 16
 """So many modules that start threads may be left out before the successor is given up."""
 
@@ -42,7 +42,7 @@ class Zygotes:
         self._modules: list[str] = []
         self._excluded: set[str] = set()
         self._to_close: deque[tuple[_Zygote, list[int]]] = deque()
-        self._started = 0
+        self._preload_due = False
         self._ending = False
         self._all: dict[int, _Zygote] = {}
         self._root = self._add(0, pid, link)
@@ -70,11 +70,19 @@ class Zygotes:
         self._doomed.add(slot)
 
     def preload(self, modules: list[str]) -> None:
-        """Has a successor made that imports the modules, unless one has them all."""
-        fresh = [name for name in modules if name not in self._modules and name not in self._excluded]
+        """Has a successor made that imports the modules, unless one has them all. A moment later: the first tasks come first."""
+        known = {*self._modules, *self._excluded}
+        fresh = [name for name in modules if name not in known]
         if fresh:
             self._modules += fresh
-            self._attempts = 0
+            if not self._preload_due:
+                self._preload_due = True
+                self._daemon.loop.call_later(PRELOAD_DELAY_S, self._preload_now)
+
+    def _preload_now(self) -> None:
+        self._preload_due = False
+        self._attempts = 0
+        if not self._ending:
             self._start_successor()
 
     def end(self) -> None:
@@ -168,6 +176,8 @@ class Zygotes:
 
     def _restart_root(self) -> None:
         """By exec: this process has threads now. Its successors die with the old root by themselves."""
+        import subprocess
+
         ours, theirs = socket.socketpair()
         config = {key: value for key, value in self._daemon.config.items()}
         config["arena_fd"] = self._arena_fd

@@ -46,6 +46,12 @@ class SchedulingClasses:
         self._ids: dict[bytes, int] = {}
         self._queues: dict[bytes, int] = {}
 
+    def know_default(self, queue: int, class_id: int) -> None:
+        """The queue of plain tasks that the daemon made for this driver, with workers that serve it from the start."""
+        key = messages.encode_frame(0, messages.RegisterClass({"CPU": 1.0}))
+        self._ids[key] = class_id
+        self._queues[key] = queue
+
     def task_queue(self, options: TaskOptions, parent_group: tuple[bytes, bool] | None) -> int:
         """The queue for tasks under ``options``. Tasks that can never run here get a queue that fails them at once."""
         request = self.request(options.resource_request(), options, parent_group)

@@ -18,7 +18,7 @@ OBJECT_STORE_SHARE = 0.3
 OBJECT_STORE_BYTES_MAX = 200 * 10**9
 OBJECT_STORE_BYTES_MIN = 75 * 2**20
 START_TIMEOUT_S = 30.0
-_WELCOME = struct.Struct("<4sI")
+_WELCOME = struct.Struct("<4sII")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -46,6 +46,7 @@ class EmbeddedNode:
     slot: int
     facts: dict[str, Any]
     default_class_id: int = 1
+    default_queue: int = 0  # this driver's queue for tasks of {CPU: 1}; its workers are there already
     job_id: int = 1
 
 
@@ -70,14 +71,14 @@ def start_embedded(
             raise RaySystemError(
                 message=f"the node daemon ended before it was ready; see {config['session_folder']}/logs/daemon.log"
             )
-        magic, number = _WELCOME.unpack(data)
+        magic, number, queue = _WELCOME.unpack(data)
         if magic != b"SHL1" or not fds:
             text = ours.recv(min(number, 1 << 20)).decode(errors="replace")
             raise RaySystemError(message=f"the node daemon could not start: {text}")
     except OSError as error:
         raise RaySystemError(message=f"the node daemon did not answer in {START_TIMEOUT_S} s: {error}") from error
     ours.settimeout(None)
-    return EmbeddedNode(ours, pid, fds[0], number, config)
+    return EmbeddedNode(ours, pid, fds[0], number, config, default_queue=queue)
 
 
 def wait_ended(daemon_pid: int, timeout_s: float) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import stat
 
 LOCK_NAME = "daemon.lock"
@@ -58,6 +57,8 @@ def lock(folder: str) -> int:
 
 def remove_stale(root: str) -> list[str]:
     """Removes the folders of sessions whose daemon is gone; returns their names."""
+    import shutil
+
     removed = []
     for name in os.listdir(root):
         folder = os.path.join(root, name)
@@ -69,6 +70,8 @@ def remove_stale(root: str) -> list[str]:
 
 def remove(folder: str, spill_folder: str, keep_logs: bool) -> None:
     """At the end of a session. ``keep_logs`` leaves logs/ (of a node that stands alone)."""
+    import shutil
+
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         path = os.path.join(folder, name)
         if keep_logs and name == "logs":

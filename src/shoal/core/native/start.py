@@ -47,6 +47,7 @@ def _start_private(options: InitOptions) -> NativeEngine:
     control = ControlClient(started.link, started.daemon_pid)
     node = EmbeddedNode(started.facts, started.slot, started.daemon_pid)
     engine = _engine(options, control, node, namespace, started.job_id)
+    engine.classes.know_default(started.default_queue, started.default_class_id)
     control.send(messages.Subscribe(namespace=namespace, log_to_driver=options.log_to_driver))
     if options.log_to_driver:
         control.watch(LogPrinter())
