@@ -9,10 +9,13 @@ import struct
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.core.native import session_folder
 from shoal.exceptions import RaySystemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OBJECT_STORE_SHARE = 0.3
 OBJECT_STORE_BYTES_MAX = 200 * 10**9
@@ -51,11 +54,16 @@ class EmbeddedNode:
 
 
 def start_embedded(
-    options: NodeOptions, initial_workers: int | None = None, extra: dict[str, Any] | None = None
+    options: NodeOptions,
+    initial_workers: int | None = None,
+    extra: dict[str, Any] | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> EmbeddedNode:
-    """Starts a daemon that ends with this process. Raises RaySystemError when it cannot start."""
+    """Starts a daemon that ends with this process. Raises RaySystemError when it cannot start.
+
+    ``extra``: plain values for ``facts``, for the workers. ``meanwhile`` is called while the daemon starts."""
     config = node_config(options)
-    config.update(extra or {})  # plain values, for the workers
+    config.update(extra or {})
     if initial_workers is not None:
         config["initial_workers"] = initial_workers
     ours, theirs = socket.socketpair()
@@ -64,6 +72,7 @@ def start_embedded(
     command = [sys.executable, os.path.join(config["package_folder"], "node", "__main__.py"), "--embedded"]
     pid = _spawn(command, theirs, config)
     theirs.close()
+    meanwhile()
     ours.settimeout(START_TIMEOUT_S)
     try:
         data, fds, _, _ = socket.recv_fds(ours, _WELCOME.size, 1)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
-from shoal.core.native import messages
-from shoal.core.native.control import ControlClient
 from shoal.core.native.daemon_process import NodeOptions, start_embedded
-from shoal.core.native.engine import NativeEngine
-from shoal.core.native.log_printer import LogPrinter
-from shoal.core.native.node import EmbeddedNode, Node
 
 if TYPE_CHECKING:
     from shoal.core.init_options import InitOptions
+    from shoal.core.native.control import ControlClient
+    from shoal.core.native.engine import NativeEngine
+    from shoal.core.native.node import Node
 
 
 def start(options: InitOptions) -> NativeEngine:
@@ -41,7 +40,13 @@ def _start_private(options: InitOptions) -> NativeEngine:
             node_name=options.node_name,
         ),
         extra={"namespace": namespace, "job_env": _plain(environment)},
+        meanwhile=lambda: importlib.import_module("shoal.core.native.engine"),  # 40 ms of imports, while the daemon makes its own
     )
+    from shoal.core.native import messages
+    from shoal.core.native.control import ControlClient
+    from shoal.core.native.log_printer import LogPrinter
+    from shoal.core.native.node import EmbeddedNode
+
     _kernel.attach_arena(started.arena_fd)
     _kernel.adopt_slot(started.slot)
     control = ControlClient(started.link, started.daemon_pid)
@@ -56,6 +61,9 @@ def _start_private(options: InitOptions) -> NativeEngine:
 
 def _join(options: InitOptions) -> NativeEngine:
     from shoal.core.native.addresses import session_folder_of
+    from shoal.core.native.control import ControlClient
+    from shoal.core.native.log_printer import LogPrinter
+    from shoal.core.native.node import Node
 
     namespace = options.effective_namespace or str(uuid.uuid4())
     folder = session_folder_of(options.address, options.temp_dir)
@@ -75,6 +83,8 @@ def _join(options: InitOptions) -> NativeEngine:
 
 
 def _engine(options: InitOptions, control: ControlClient, node: Node, namespace: str, job: int) -> NativeEngine:
+    from shoal.core.native.engine import NativeEngine
+
     _kernel.set_slot_job(_kernel.my_slot(), job)
     lifetime = options.job_config.default_actor_lifetime if options.job_config else None
     engine = NativeEngine(
