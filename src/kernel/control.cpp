@@ -471,6 +471,8 @@ static void add_daemon_functions(nb::module_& m) {
   m.def("detach_arena", [] {
     if (!arena) return;
     arena->closed = true;
+    if (arena->fd >= 0) close(arena->fd);
+    arena->fd = -1;
     arena = nullptr;  // the mapping stays: views may still point into it
     arena_epoch++;
   });
