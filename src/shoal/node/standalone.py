@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from typing import Any
@@ -17,10 +18,20 @@ def configuration(arguments: list[str]) -> dict[str, Any]:
     parser.add_argument("--num-cpus", type=float, help="default: the cores of this machine")
     parser.add_argument("--num-gpus", type=float, help="default: the GPUs of this machine")
     parser.add_argument("--object-store-memory", type=int, metavar="BYTES", help="default: 30 %% of the memory")
+    parser.add_argument("--memory", type=int, metavar="BYTES", help="default: what the machine has left")
+    parser.add_argument("--resources", type=json.loads, default={}, metavar="JSON", help='custom ones, like {"disk": 2}')
+    parser.add_argument("--labels", type=json.loads, default={}, metavar="JSON", help='like {"zone": "a"}')
     parser.add_argument("--keep-logs", action="store_true", help="leave logs/ behind at the end")
     parser.add_argument("--worker-module", default="shoal.core.native.worker", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    node = NodeOptions(options.num_cpus, options.num_gpus, object_store_bytes=options.object_store_memory)
+    node = NodeOptions(
+        options.num_cpus,
+        options.num_gpus,
+        memory_bytes=options.memory,
+        object_store_bytes=options.object_store_memory,
+        resources=options.resources,
+        labels=options.labels,
+    )
     folder = os.path.abspath(options.session_folder)
     config = node_config(node, folder)
     config["keep_logs"] = options.keep_logs
