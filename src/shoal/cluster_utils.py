@@ -1,90 +1,98 @@
-"""Clusters for tests: a node that stands alone, which the test's driver joins.
-
-A cluster has one node; adding a second raises NotImplementedError, since nodes of several machines are not supported.
-"""
+"""A cluster for tests, in processes of this machine: ``Cluster``. It has a head node; further nodes are not supported yet."""
 
 from __future__ import annotations
 
-import atexit
+import ctypes
 import json
-import os
+import logging
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import shoal
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
+__all__ = ["Cluster", "ClusterNode"]
 
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 10.0
-POLL_S = 0.005
-SOCKET_NAME = "daemon.sock"
-NODE_OPTIONS = ("num_cpus", "num_gpus", "memory", "object_store_memory", "resources", "labels")
+DEFAULT_NUM_CPUS = 1
+DEFAULT_OBJECT_STORE_MEMORY = 150 * 1024 * 1024
+
+_logger = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 
 
 class ClusterNode:
-    """A node that stands alone: its process and the folder that is its address."""
+    """A node that a Cluster has started: a daemon of its own, which ends with this process at the latest."""
 
-    def __init__(self, **options: Any) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="shoal-node-", dir=os.environ.get("RAY_TMPDIR")))
-        self.options = options
-        command = [sys.executable, "-m", "shoal.node", "--session-folder", str(self.folder)]
-        for name, value in options.items():
-            command += [f"--{name.replace('_', '-')}", json.dumps(value)]
-        with (self.folder / "start.log").open("wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        self._wait_until_ready()
+    def __init__(self, folder: Path, daemon: subprocess.Popen[bytes]) -> None:
+        self.address = str(folder)
+        self._folder = folder
+        self._daemon = daemon
+        self._node_id: str | None = None
 
     @property
-    def address(self) -> str:
-        return str(self.folder)
+    def node_id(self) -> str:
+        """The node's id, hex, as in ``shoal.nodes()``."""
+        if self._node_id is None:
+            # A driver of its own asks, because this process may be connected elsewhere.
+            program = (
+                "import sys, shoal; shoal.init(address=sys.argv[1], log_to_driver=False); "
+                "print(shoal.get_runtime_context().get_node_id())"
+            )
+            command = [sys.executable, "-c", program, self.address]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=START_LIMIT_S, check=True)
+            self._node_id = done.stdout.strip()
+        return self._node_id
 
-    def stop(self, *, kill: bool) -> None:
-        """Ends the node, and waits until it has ended."""
-        (self.process.kill if kill else self.process.terminate)()
+    def is_alive(self) -> bool:
+        return self._daemon.poll() is None
+
+    def wait_ready(self, timeout_s: float = START_LIMIT_S) -> None:
+        """Returns when drivers can join. Raises RuntimeError when the node ended, TimeoutError when time is up."""
+        deadline_s = time.monotonic() + timeout_s
+        while not (self._folder / "daemon.sock").exists():
+            if not self.is_alive():
+                raise RuntimeError(f"the node ended with status {self._daemon.returncode}:\n{self._log_tail()}")
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"the node was not ready within {timeout_s} s:\n{self._log_tail()}")
+            time.sleep(0.01)
+
+    def stop(self, graceful: bool = True) -> None:
+        """Ends the node and everything that runs in it; removes its folder."""
+        if self.is_alive():
+            (self._daemon.terminate if graceful else self._daemon.kill)()
         try:
-            self.process.wait(STOP_LIMIT_S)
+            self._daemon.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+            self._daemon.kill()
+            self._daemon.wait(STOP_LIMIT_S)
+        shutil.rmtree(self._folder.parent, ignore_errors=True)
 
-    def _wait_until_ready(self) -> None:
-        limit = time.monotonic() + START_LIMIT_S
-        while not (self.folder / SOCKET_NAME).exists():
-            if self.process.poll() is not None or time.monotonic() > limit:
-                log = (self.folder / "start.log").read_text(errors="replace")
-                self.stop(kill=True)
-                raise RuntimeError(f"the node did not start (exit status {self.process.returncode}): {log}")
-            time.sleep(POLL_S)
+    def _log_tail(self) -> str:
+        return (self._folder.parent / "node.log").read_text(errors="replace")[-2000:]
 
 
 class Cluster:
-    """A cluster of one node. ``shoal.init(address=cluster.address)`` joins it, as does ``connect``.
+    """Starts and ends nodes; programs join with ``shoal.init(address=cluster.address)``.
 
-    ``head_node_args`` are those of ``add_node``. With ``shutdown_at_exit`` it is shut down when this process ends."""
+    ``initialize_head`` starts the head at once, with ``head_node_args`` for ``add_node``; ``connect`` joins it too.
+    """
 
     def __init__(
-        self,
-        initialize_head: bool = False,
-        connect: bool = False,
-        head_node_args: dict[str, Any] | None = None,
-        shutdown_at_exit: bool = True,
+        self, initialize_head: bool = False, connect: bool = False, head_node_args: dict[str, Any] | None = None
     ) -> None:
+        if connect and not initialize_head:
+            raise ValueError("connect=True needs initialize_head=True: there is no node to connect to")
         self.head_node: ClusterNode | None = None
         self.connected = False
-        if connect and not initialize_head:
-            raise RuntimeError("Cannot connect to uninitialized cluster: connect=True needs initialize_head=True")
-        if shutdown_at_exit:
-            atexit.register(self.shutdown)
         if initialize_head:
             self.add_node(**(head_node_args or {}))
         if connect:
@@ -92,66 +100,96 @@ class Cluster:
 
     @property
     def address(self) -> str | None:
-        """What ``shoal.init(address=...)`` joins; None before there is a node."""
+        """What ``shoal.init(address=...)`` takes; None before the first node."""
         return None if self.head_node is None else self.head_node.address
 
     @property
     def gcs_address(self) -> str | None:
+        """The same as ``address``."""
         return self.address
 
     def connect(self, namespace: str | None = None) -> None:
-        """Joins the cluster with this process."""
+        """Joins this process. Raises RuntimeError when there is no node."""
         if self.address is None:
-            raise RuntimeError("the cluster has no node to connect to: call add_node() first")
+            raise RuntimeError("connect() needs a node, but the cluster has none: call add_node() first")
         shoal.init(address=self.address, namespace=namespace, ignore_reinit_error=True)
         self.connected = True
 
-    def add_node(self, wait: bool = True, **node_args: Any) -> ClusterNode:
-        """Starts the cluster's node, with 1 CPU and 150 MiB for objects unless told otherwise; it is ready when this returns.
+    def add_node(
+        self,
+        wait: bool = True,
+        num_cpus: float = DEFAULT_NUM_CPUS,
+        num_gpus: float = 0,
+        memory: int | None = None,
+        object_store_memory: int = DEFAULT_OBJECT_STORE_MEMORY,
+        resources: dict[str, float] | None = None,
+        labels: dict[str, str] | None = None,
+        _system_config: dict[str, Any] | None = None,
+    ) -> ClusterNode:
+        """Starts the head node; with ``wait`` returns when it is ready.
 
-        ``node_args``: num_cpus, num_gpus, memory, object_store_memory, resources, labels. Raises NotImplementedError for other
-        arguments and for a second node."""
+        ``_system_config`` is accepted for compatibility, as by ``shoal.init``: its settings tune parts that only Ray has.
+        Raises NotImplementedError for a second node.
+        """
         if self.head_node is not None:
-            raise NotImplementedError("a cluster with more than one node is not supported")
-        unknown = [name for name, value in node_args.items() if name not in NODE_OPTIONS and value not in (None, False, {})]
-        if unknown:
-            raise NotImplementedError(
-                f"add_node() does not support {unknown[0]}, but got {unknown[0]}={node_args[unknown[0]]!r}"
-            )
-        given = {name: node_args[name] for name in NODE_OPTIONS if node_args.get(name) is not None}
-        self.head_node = ClusterNode(**{"num_cpus": 1, "object_store_memory": 150 * 1024 * 1024, **given})
+            raise NotImplementedError("a second node: nodes that join a head belong to the cluster work, which is not done yet")
+        if not isinstance(_system_config or {}, dict):
+            raise TypeError(f"_system_config must be a dict, but got _system_config={_system_config!r}")
+        if _system_config:
+            _logger.debug("_system_config is accepted for compatibility: %s", sorted(_system_config))
+        sizes = {"num-cpus": num_cpus, "num-gpus": num_gpus, "memory": memory, "object-store-memory": object_store_memory}
+        self.head_node = _start(sizes, resources or {}, labels or {})
+        if wait:
+            try:
+                self.head_node.wait_ready()
+            except BaseException:
+                self.remove_node(self.head_node, allow_graceful=False)
+                raise
         return self.head_node
 
     def remove_node(self, node: ClusterNode, allow_graceful: bool = True) -> None:
-        """Ends a node; with ``allow_graceful=False`` by SIGKILL. Raises ValueError when it is not of this cluster."""
+        """Ends a node. This process leaves it first when it is connected to it. Raises ValueError for a node of another cluster."""
         if node is not self.head_node:
-            raise ValueError(f"the node at {node.address} is not of this cluster")
-        self.head_node = None
-        node.stop(kill=not allow_graceful)
-
-    def wait_for_nodes(self, timeout: float = 30) -> None:
-        """Returns when all nodes are there: at once, since ``add_node`` waits. Raises TimeoutError when one has ended
-        meanwhile."""
-        if self.head_node is not None and self.head_node.process.poll() is not None:
-            raise TimeoutError(f"the node has ended with exit status {self.head_node.process.returncode}")
-
-    @property
-    def list_all_nodes(self) -> list[ClusterNode]:
-        return [] if self.head_node is None else [self.head_node]
-
-    def shutdown(self) -> None:
-        """Leaves the cluster, if this process is in it, and ends its node."""
-        atexit.unregister(self.shutdown)
+            raise ValueError(f"node must be a node of this cluster, but got node={node!r}")
         if self.connected:
             shoal.shutdown()
             self.connected = False
-        if self.head_node is not None:
-            self.remove_node(self.head_node)
+        node.stop(allow_graceful)
+        self.head_node = None
 
-    def __enter__(self) -> Self:
-        return self
+    def list_all_nodes(self) -> list[ClusterNode]:
+        return [] if self.head_node is None else [self.head_node]
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, exc_traceback: TracebackType | None
-    ) -> None:
-        self.shutdown()
+    def wait_for_nodes(self, timeout: float = 30) -> None:
+        """Returns when every node that was added is ready. Raises TimeoutError after ``timeout`` seconds."""
+        for node in self.list_all_nodes():
+            node.wait_ready(timeout)
+
+    def remaining_processes_alive(self) -> bool:
+        """Whether the daemons of all nodes that were not removed live."""
+        return all(node.is_alive() for node in self.list_all_nodes())
+
+    def shutdown(self) -> None:
+        """Ends all nodes. Calling it again does nothing."""
+        for node in self.list_all_nodes():
+            self.remove_node(node)
+
+
+def _start(sizes: dict[str, float | None], resources: dict[str, float], labels: dict[str, str]) -> ClusterNode:
+    # Short, because the socket in it must fit an address of about 100 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="shoal-cluster-"))
+    session = folder / "session"
+    command = [sys.executable, "-m", "shoal.node", "--session-folder", str(session)]
+    for name, value in sizes.items():
+        if value is not None:
+            command += [f"--{name}", str(value)]
+    command += ["--resources", json.dumps(resources), "--labels", json.dumps(labels)]
+    with (folder / "node.log").open("wb") as log:
+        daemon = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, preexec_fn=_end_with_parent
+        )
+    return ClusterNode(session, daemon)
+
+
+def _end_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
