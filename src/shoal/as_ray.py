@@ -87,6 +87,10 @@ class _RayLoader(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         sys.modules[module.__name__] = importlib.import_module(self.name)
+        # The import system binds a module it loads in its parent. What the parent has in its place may be a function of the
+        # same name (placement_group), so modules that are loaded already must not be loaded again under their ray name.
+        for name in [each for each in sys.modules if each.startswith(f"{self.name}.")]:
+            sys.modules.setdefault(f"ray.{name.removeprefix('shoal.')}", sys.modules[name])
 
     def get_code(self, fullname: str) -> CodeType | None:
         """For ``python -m ray.something``."""
