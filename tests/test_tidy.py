@@ -57,7 +57,8 @@ def test_functions_can_be_read_without_scrolling() -> None:
     rows = []
     for path, node in python_nodes(ast.FunctionDef, ast.AsyncFunctionDef):
         docstring = ast.get_docstring(node, clean=False) or ""
-        lines = node.end_lineno - node.lineno + 1 - len(docstring.splitlines())
+        # The signature of a public function may be long: it is a table.
+        lines = node.end_lineno - node.body[0].lineno + 1 - len(docstring.splitlines())
         if lines > FUNCTION_LINES:
             rows.append(
                 f"{path}:{node.lineno}: {node.name} has {lines} lines; split it by idea, {FUNCTION_LINES} are the limit"
