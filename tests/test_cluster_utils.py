@@ -64,12 +64,14 @@ def test_the_cluster_can_start_and_connect_at_once() -> None:
 
 
 def test_what_is_not_supported_is_named(cluster: Cluster) -> None:
-    with pytest.raises(ValueError, match="connect=True needs initialize_head=True"):
+    with pytest.raises(RuntimeError, match="connect=True needs initialize_head=True"):
         Cluster(connect=True)
     with pytest.raises(RuntimeError, match=r"call add_node\(\) first"):
         cluster.connect()
     with pytest.raises(TypeError, match="_system_config must be a dict, but got _system_config=1"):
         cluster.add_node(_system_config=1)  # type: ignore[arg-type]
+    with pytest.raises(NotImplementedError, match=r"does not support \['node_ip_address'\]"):
+        cluster.add_node(node_ip_address="127.0.0.1")
     cluster.add_node(_system_config={"only_tunes_ray": 1})
     with pytest.raises(NotImplementedError, match="a second node"):
         cluster.add_node()

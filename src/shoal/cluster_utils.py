@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import json
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -84,13 +86,20 @@ class Cluster:
     """Starts and ends nodes; programs join with ``shoal.init(address=cluster.address)``.
 
     ``initialize_head`` starts the head at once, with ``head_node_args`` for ``add_node``; ``connect`` joins it too.
+    ``shutdown_at_exit`` ends it in order when this process ends.
     """
 
     def __init__(
-        self, initialize_head: bool = False, connect: bool = False, head_node_args: dict[str, Any] | None = None
+        self,
+        initialize_head: bool = False,
+        connect: bool = False,
+        head_node_args: dict[str, Any] | None = None,
+        shutdown_at_exit: bool = True,
     ) -> None:
         if connect and not initialize_head:
-            raise ValueError("connect=True needs initialize_head=True: there is no node to connect to")
+            raise RuntimeError("connect=True needs initialize_head=True: there is no node to connect to")
+        if shutdown_at_exit:
+            atexit.register(self.shutdown)
         self.head_node: ClusterNode | None = None
         self.connected = False
         if initialize_head:
@@ -125,12 +134,16 @@ class Cluster:
         resources: dict[str, float] | None = None,
         labels: dict[str, str] | None = None,
         _system_config: dict[str, Any] | None = None,
+        **others: Any,
     ) -> ClusterNode:
         """Starts the head node; with ``wait`` returns when it is ready.
 
         ``_system_config`` is accepted for compatibility, as by ``shoal.init``: its settings tune parts that only Ray has.
-        Raises NotImplementedError for a second node.
+        Raises NotImplementedError for a second node, and for other arguments that Ray's nodes take.
         """
+        unknown = {name: value for name, value in others.items() if value not in (None, False)}
+        if unknown:
+            raise NotImplementedError(f"add_node() does not support {sorted(unknown)}, but got {unknown!r}")
         if self.head_node is not None:
             raise NotImplementedError("a second node: nodes that join a head belong to the cluster work, which is not done yet")
         if not isinstance(_system_config or {}, dict):
@@ -171,13 +184,14 @@ class Cluster:
 
     def shutdown(self) -> None:
         """Ends all nodes. Calling it again does nothing."""
+        atexit.unregister(self.shutdown)
         for node in self.list_all_nodes():
             self.remove_node(node)
 
 
 def _start(sizes: dict[str, float | None], resources: dict[str, float], labels: dict[str, str]) -> ClusterNode:
     # Short, because the socket in it must fit an address of about 100 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="shoal-cluster-"))
+    folder = Path(tempfile.mkdtemp(prefix="shoal-cluster-", dir=os.environ.get("RAY_TMPDIR")))
     session = folder / "session"
     command = [sys.executable, "-m", "shoal.node", "--session-folder", str(session)]
     for name, value in sizes.items():

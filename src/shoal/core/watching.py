@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from shoal import _kernel
 from shoal.core import session
+from shoal.exceptions import RaySystemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,7 @@ def _serve() -> None:
     while True:
         try:
             due = _kernel.watch_step(STEP_S)
-        except RuntimeError:  # the arena is detached: the session has ended, and its callbacks with it
+        except (RuntimeError, RaySystemError):  # the arena is detached: the session has ended, and its callbacks with it
             due = None
         with _lock:
             _outstanding = 0 if due is None else _outstanding - len(due)
