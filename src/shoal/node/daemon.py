@@ -75,6 +75,7 @@ class Daemon:
         self.executor = Executor(self)
         self.lists = StateLists(self)
         self.guard = MemoryGuard.from_environment(os.environ)
+        self._lock = session_folder.lock(config["session_folder"])
         self._ended: int | None = None
         self._timer: Timer | None = None
         self._timer_at = 0.0

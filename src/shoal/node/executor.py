@@ -15,8 +15,6 @@ from shoal.node.errors import error_bytes
 if TYPE_CHECKING:
     from shoal.node.daemon import Daemon
 
-"""An actor told to leave is killed after so long."""
-
 
 class Executor:
     def __init__(self, daemon: Daemon) -> None:

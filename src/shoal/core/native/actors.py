@@ -152,6 +152,11 @@ class Actors:
         """For the actor's own process: how to make a handle of itself. Holding one all the time would keep it alive."""
         return lambda: self.restore((_kernel.hold(record), actor_id, spec, options, queues))
 
+    def known_mailboxes(self) -> list[int]:
+        """Of every actor that this process has a handle of."""
+        with self._lock:
+            return [queue for state in list(self._known.values()) for queue in state.queues.values()]
+
     def _named(self, name: str, namespace: str) -> NativeActorState | None:
         try:
             answer = self._engine.control.request(messages.NamedActor(name=name, namespace=namespace))

@@ -123,7 +123,7 @@ class ControlClient:
         """Starts the reading thread: ``on_notification`` for log lines and error events, ``on_death`` when the daemon dies."""
         with self._state:
             if self._on_notification is not None:
-                raise RaySystemError(message="the control connection is watched already")
+                raise RaySystemError("the control connection is watched already")
             self._on_notification, self._on_death = on_notification, on_death
         threading.Thread(target=self._watch, name="shoal-control", daemon=True).start()
 
@@ -164,9 +164,9 @@ class ControlClient:
 
     def _check(self) -> None:
         if os.getpid() != self._pid:
-            raise RaySystemError(message="a forked process cannot use the control connection of its parent")
+            raise RaySystemError("a forked process cannot use the control connection of its parent")
         if self._closed:
-            raise RaySystemError(message="the session has ended")
+            raise RaySystemError("the session has ended")
         if self._dead is not None:
             raise LocalRayletDiedError(f"The node daemon of this machine (pid {self._daemon_pid}) has died: {self._dead}.")
 

@@ -83,9 +83,9 @@ def start_embedded(
         magic, number, queue = _WELCOME.unpack(data)
         if magic != b"SHL1" or not fds:
             text = ours.recv(min(number, 1 << 20)).decode(errors="replace")
-            raise RaySystemError(message=f"the node daemon could not start: {text}")
+            raise RaySystemError(f"the node daemon could not start: {text}")
     except OSError as error:
-        raise RaySystemError(message=f"the node daemon did not answer in {START_TIMEOUT_S} s: {error}") from error
+        raise RaySystemError(f"the node daemon did not answer in {START_TIMEOUT_S} s: {error}") from error
     ours.settimeout(None)
     return EmbeddedNode(ours, pid, fds[0], number, config, default_queue=queue)
 

@@ -62,9 +62,12 @@ class EmbeddedNode(Node):
 
     def leave(self, engine: NativeEngine) -> None:
         from shoal.core.native.daemon_process import wait_ended
+        from shoal.core.native.session_folder import remove
 
         super().leave(engine)
         wait_ended(self._daemon_pid, ENDING_TIMEOUT_S)
+        if os.path.isdir(self.session_folder):  # the daemon was killed
+            remove(self.session_folder, str(self.facts["spill_folder"]), keep_logs=False)
 
 
 class WorkerNode(Node):

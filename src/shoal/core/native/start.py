@@ -44,7 +44,6 @@ def _start_private(options: InitOptions) -> NativeEngine:
     )
     from shoal.core.native import messages
     from shoal.core.native.control import ControlClient
-    from shoal.core.native.log_printer import LogPrinter
     from shoal.core.native.node import EmbeddedNode
 
     _kernel.attach_arena(started.arena_fd)
@@ -54,15 +53,13 @@ def _start_private(options: InitOptions) -> NativeEngine:
     engine = _engine(options, control, node, namespace, started.job_id)
     engine.classes.know_default(started.default_queue, started.default_class_id)
     control.send(messages.Subscribe(namespace=namespace, log_to_driver=options.log_to_driver))
-    if options.log_to_driver:
-        control.watch(LogPrinter())
+    _watch(engine, control, started.daemon_pid)
     return engine
 
 
 def _join(options: InitOptions) -> NativeEngine:
     from shoal.core.native.addresses import session_folder_of
     from shoal.core.native.control import ControlClient
-    from shoal.core.native.log_printer import LogPrinter
     from shoal.core.native.node import Node
 
     namespace = options.effective_namespace or str(uuid.uuid4())
@@ -77,9 +74,16 @@ def _join(options: InitOptions) -> NativeEngine:
         "resources": welcome.resources,
     }
     engine = _engine(options, control, Node(facts, welcome.slot), namespace, welcome.job_id)
-    if options.log_to_driver:
-        control.watch(LogPrinter())
+    _watch(engine, control, welcome.daemon_pid)
     return engine
+
+
+def _watch(engine: NativeEngine, control: ControlClient, daemon_pid: int) -> None:
+    """One thread that sleeps: it shows what workers print, and sees the daemon die."""
+    from shoal.core.native.log_printer import LogPrinter
+    from shoal.core.native.node_death import fail_everything
+
+    control.watch(LogPrinter(), lambda: fail_everything(daemon_pid, engine.actors.known_mailboxes()))
 
 
 def _engine(options: InitOptions, control: ControlClient, node: Node, namespace: str, job: int) -> NativeEngine:
