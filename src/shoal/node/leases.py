@@ -310,19 +310,26 @@ class Leases:
         self._give_back_idle(now_s)
 
     def _take_slice(self, demand: Demand, now_s: float) -> bool:
-        """Takes a worker from whoever has more than the demand's owner. One at a time."""
+        """Takes a worker from whoever has more than the demand's owner; one at a time, until enough are on their way."""
         leased: dict[int, int] = {}
+        coming: dict[int, dict[str, int]] = {id(pool): dict(pool.available) for pool in demand.pools}
         for process in self._processes.workers():
-            if process.leased:
-                leased[process.queue] = leased.get(process.queue, 0) + 1
-                if process.releasing and process.holding and process.holding.pool in demand.pools:
-                    return True  # one is on its way already
+            if not process.leased or process.holding is None:
+                continue
+            leased[process.queue] = leased.get(process.queue, 0) + 1
+            free = coming.get(id(process.holding.pool))
+            if process.releasing and free is not None:
+                for name, units in process.holding.allocation.amounts.items():
+                    free[name] = free.get(name, 0) + units
+        if any(all(free.get(name, 0) >= units for name, units in demand.amounts.items()) for free in coming.values()):
+            return True
         mine = leased.get(demand.queue, 0) if demand.queue else 0
         victims = [
             process
             for process in self._processes.workers()
             if process.leased and process.pid and process.queue != demand.queue and now_s - process.leased_s >= SLICE_S * 0.9
-            if process.holding and process.holding.pool in demand.pools and not process.blocked and not process.killing
+            if process.holding and id(process.holding.pool) in coming
+            if not (process.blocked or process.killing or process.releasing)
             if process.holding.allocation.amounts.keys() & demand.amounts.keys() and leased[process.queue] > mine
         ]
         if not victims:

@@ -188,7 +188,6 @@ class Zygote:
         self._link.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
-        gc.unfreeze()
         self._config["preload"] = command.modules
         link = socket.socket(fileno=fd)
         successor = Zygote(link, self._config, parent, command.generation)
