@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel, exceptions
@@ -54,6 +55,7 @@ class NativeEngine:
         self.classes = SchedulingClasses(control, job_env)
         self.actors = Actors(self)
         self._preloaded: list[str] = []
+        self._modules_seen = 0
 
     def preload(self) -> None:
         """Has later workers forked from a process that has imported what this one has. Called now and then; cheap when nothing is
@@ -70,6 +72,9 @@ class NativeEngine:
     def create_actor(
         self, spec: ClassSpec, args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
     ) -> NativeActorState:
+        if len(sys.modules) != self._modules_seen:
+            self._modules_seen = len(sys.modules)
+            self.preload()
         return self.actors.create(spec, args, kwargs, options)
 
     def method_submitter(self, actor: NativeActorState, method: MethodSpec, options: CallOptions) -> Callable[..., Any]:
