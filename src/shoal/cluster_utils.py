@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import json
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -27,8 +25,13 @@ DEFAULT_OBJECT_STORE_MEMORY = 150 * 1024 * 1024
 
 _logger = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
+# Asks for SIGTERM when this process dies, then becomes the node.
+_LAUNCH = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+os.execv(sys.executable, [sys.executable, "-m", "shoal.node", *sys.argv[1:]])
+"""
 
 
 class ClusterNode:
@@ -161,7 +164,7 @@ class Cluster:
         return self.head_node
 
     def remove_node(self, node: ClusterNode, allow_graceful: bool = True) -> None:
-        """Ends a node. This process leaves it first when it is connected to it. Raises ValueError for a node of another cluster."""
+        """Ends a node; this process leaves it first when it is connected. Raises ValueError for a node of another cluster."""
         if node is not self.head_node:
             raise ValueError(f"node must be a node of this cluster, but got node={node!r}")
         if self.connected:
@@ -193,17 +196,11 @@ def _start(sizes: dict[str, float | None], resources: dict[str, float], labels: 
     # Short, because the socket in it must fit an address of about 100 bytes.
     folder = Path(tempfile.mkdtemp(prefix="shoal-cluster-", dir=os.environ.get("RAY_TMPDIR")))
     session = folder / "session"
-    command = [sys.executable, "-m", "shoal.node", "--session-folder", str(session)]
+    command = [sys.executable, "-c", _LAUNCH, "--session-folder", str(session)]
     for name, value in sizes.items():
         if value is not None:
             command += [f"--{name}", str(value)]
     command += ["--resources", json.dumps(resources), "--labels", json.dumps(labels)]
     with (folder / "node.log").open("wb") as log:
-        daemon = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, preexec_fn=_end_with_parent
-        )
+        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     return ClusterNode(session, daemon)
-
-
-def _end_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
