@@ -2,10 +2,10 @@
 
     python examples/random_forest_search.py             36 forests, 3 folds each
     python examples/random_forest_search.py --quick     4 forests
-    python examples/random_forest_search.py --compare-all   also fit all of them in one process, not a sixth of them
+    python examples/random_forest_search.py --compare-all   also fit all of them in one process, not a seventh of them
 
 The images and the folds are put into the object store once; each task gets them as views of the same memory. The comparison
-fits every sixth task again in this process, one after the other, and multiplies what it took.
+fits every seventh task again in this process, one after the other, and multiplies what it took.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ GRID = {
 }
 QUICK_GRID = {"n_estimators": [10, 20], "max_depth": [None, 8]}
 FOLDS = 3
-SAMPLE_EVERY = 6
+SAMPLE_EVERY = 7
 SHOWN = 8
 
 
@@ -105,7 +105,7 @@ def in_one_process(
 def best_table(candidates: list[Candidate]) -> Table:
     table = Table(title=f"The best {min(SHOWN, len(candidates))} of {len(candidates)} forests", title_justify="left")
     for name in candidates[0].config:
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("_", "\n", 1), justify="right")
     table.add_column("accuracy", justify="right", style="bold")
     table.add_column("lowest fold", justify="right")
     for candidate in sorted(candidates, key=lambda candidate: -candidate.mean)[:SHOWN]:
