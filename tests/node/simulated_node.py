@@ -1,4 +1,4 @@
-"""A node without processes: the brain's instructions are carried out on plain Python objects, and its books are checked each time."""
+"""A node without processes: the brain's instructions are carried out on plain objects, and its books are checked each time."""
 
 from __future__ import annotations
 
@@ -132,7 +132,9 @@ class SimulatedNode:
         if worker in self._unforked:
             self._unforked.remove(worker)
         dead = [self._dead(worker.running, worker.queue)] if worker.running else []
-        orphans = [self._dead(task, queue.queue) for queue in self.queues.values() if queue.owner == slot for task in queue.tasks]
+        orphans = [
+            self._dead(task, queue.queue) for queue in self.queues.values() if queue.owner == slot for task in queue.tasks
+        ]
         owned = [queue.queue for queue in self.queues.values() if queue.owner == slot]
         self.tell(e.ProcessDied(slot, worker.pid, exit_code, dead, orphans, owned, **facts))
         self.look()

@@ -1,4 +1,5 @@
-"""The start of a daemon or a zygote process: ``python -m shoal.node``, or this file by its path, which spares it ``shoal/__init__``.
+"""The start of a daemon or a zygote process: ``python -m shoal.node``, or this file by its path, which spares it
+``shoal/__init__``.
 
 ``--embedded FD``: FD is one end of a socketpair whose other end the driver has; the configuration comes through it.
 ``--zygote FD``: the same from the daemon, to replace a zygote that died.
@@ -9,7 +10,8 @@ import os
 import sys
 
 if not __package__:
-    # Run by path: this folder is on sys.path and would shadow others' modules. The package itself is executed later, by the zygote.
+    # Run by path: this folder is on sys.path and would shadow others' modules. The package itself is executed later, by the
+    # zygote.
     _root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     sys.path[0] = _root
     _package = type(sys)("shoal")

@@ -2,13 +2,12 @@
 
 ``DEPENDENCIES_UNREADY -> PENDING_CREATION -> ALIVE <-> RESTARTING -> DEAD``
 
-An actor holds the resources of its creation class until its constructor has returned, then those of its running class. It dies for
-good when it leaves by itself, is killed, its constructor raises, its owner dies (unless detached), its last handle is gone, or its
-process dies with no restart left. Its name is free and its calls fail from then on.
+An actor holds the resources of its creation class until its constructor has returned, then those of its running class. It dies
+for good when it leaves by itself, is killed, its constructor raises, its owner dies (unless detached), its last handle is
+gone, or its process dies with no restart left. Its name is free and its calls fail from then on.
 
-Who dies, and what is true then: the process of an actor dies at any point -> ``process_died`` decides between a restart and the end,
-and what becomes of the calls it ran; the owner dies before the constructor ran -> the actor is never started.
-"""
+Who dies, and what is true then: the process of an actor dies at any point -> ``process_died`` decides between a restart and
+the end, and what becomes of the calls it ran; the owner dies before the constructor ran -> the actor is never started."""
 
 from __future__ import annotations
 
@@ -183,7 +182,7 @@ class Actors:
             pools = self._pools_of(scheduling_class)
             demand = Demand(scheduling_class.amounts, pools, actor.request.owner_slot, actor.root, count=len(waiting))
             demand.since_s = actor.since_s
-            demand.start = lambda holding, actor=actor: self._start(actor, holding)  # type: ignore[misc]
+            demand.start = lambda holding, actor=actor: self._start(actor, holding)
             demands.append(demand)
         return demands
 
@@ -253,8 +252,8 @@ class Actors:
             dead = self._dead.get(process.actor_id)
             if dead is not None and dead.process is process:
                 dead.process = None
-            error = dead.death if dead and dead.death else ErrorFacts("actor_died", "it is dead", process.actor_id)
-            self._fail_calls(died, error, process.actor_id)
+            death = dead.death if dead and dead.death else ErrorFacts("actor_died", "it is dead", process.actor_id)
+            self._fail_calls(died, death, process.actor_id)
             return
         actor.process = None
         self.starting.discard(actor.request.record)
@@ -320,7 +319,7 @@ class Actors:
             return self._error(actor, "environment_failed", died.log_tail)
         if actor.may_restart() and not actor.unreferenced:
             return None
-        reason = process.killing if process.killing else ""
+        reason = process.killing or ""
         kind_word = "actor_out_of_memory" if reason.startswith("out of memory") else "actor_died"
         return self._error(actor, kind_word, describe_death(died, reason))
 

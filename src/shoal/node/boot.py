@@ -1,9 +1,8 @@
-"""The first milliseconds of a node: arena, zygote, welcome. Imports as little as it can; the daemon's own imports come afterwards,
-while the zygote makes its own ready and forks the first workers.
+"""The first milliseconds of a node: arena, zygote, welcome. Imports as little as it can; the daemon's own imports come
+afterwards, while the zygote makes its own ready and forks the first workers.
 
-Who dies, and what is true then: this process before the welcome -> the driver reads EOF and raises; the zygote gets SIGTERM from the
-kernel. The driver -> its socket closes, the daemon (``shoal.node.daemon``) ends everything.
-"""
+Who dies, and what is true then: this process before the welcome -> the driver reads EOF and raises; the zygote gets SIGTERM
+from the kernel. The driver -> its socket closes, the daemon (``shoal.node.daemon``) ends everything."""
 
 from __future__ import annotations
 
@@ -94,22 +93,22 @@ def _run(config: dict[str, Any], driver: socket.socket | None) -> None:
         from shoal.node.zygote import run_zygote
 
         config["arena_fd"] = arena_fd
-        run_zygote(zygote_end, config, daemon_pid, [(slot, pipe[1], pipe[3]) for slot, pipe in zip(slots, pipes)])
+        run_zygote(zygote_end, config, daemon_pid, [(slot, pipe[1], pipe[3]) for slot, pipe in zip(slots, pipes, strict=True)])
     zygote_end.close()
     for _, out, _, err in pipes:
         os.close(out)
         os.close(err)
     from shoal.node.daemon import Daemon
 
-    first = [(slot, pipe[0], pipe[2]) for slot, pipe in zip(slots, pipes)]
+    first = [(slot, pipe[0], pipe[2]) for slot, pipe in zip(slots, pipes, strict=True)]
     status = Daemon(config, arena_fd, link, zygote_pid, driver, driver_slot, first, queue).run()
     sys.stdout.flush()
     os._exit(status)
 
 
 def _default_queue(driver_slot: int, slots: list[int]) -> int:
-    """The driver's queue for tasks of the default class. The first workers are leased to it from the start, so that the first task
-    waits for no decision of the daemon; the brain is told of these leases when it exists."""
+    """The driver's queue for tasks of the default class. The first workers are leased to it from the start, so that the first
+    task waits for no decision of the daemon; the brain is told of these leases when it exists."""
     queue: int = _kernel.create_queue(driver_slot, DEFAULT_CLASS_ID, False)
     for slot in slots:
         _kernel.assign(slot, queue)

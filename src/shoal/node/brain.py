@@ -1,16 +1,18 @@
 """The brain of a node: events in, instructions out. It never reads a clock, a socket or a process.
 
-``handle(event)`` returns what the shell must do, in order. The shell answers ForkProcess (SlotReserved) and Unassign (SlotIdle) with
-events of their own at once. ``wants_tick_s()`` says when the brain wants to look again although nothing rang; None at rest.
+``handle(event)`` returns what the shell must do, in order. The shell answers ForkProcess (SlotReserved) and Unassign
+(SlotIdle) with events of their own at once. ``wants_tick_s()`` says when the brain wants to look again although nothing rang;
+None at rest.
 
-Who dies, and what is true then: a worker -> its running tasks are queued again or failed with a text that says how it died; what it
-had submitted fails or ends with it; its actors end with it. A driver -> the same for everything that was started for it. The brain
-itself keeps no promise beyond the daemon's life: when the daemon dies, the zygote ends every process of the node.
-"""
+Who dies, and what is true then: a worker -> its running tasks are queued again or failed with a text that says how it died;
+what it had submitted fails or ends with it; its actors end with it. A driver -> the same for everything that was started for
+it. The brain itself keeps no promise beyond the daemon's life: when the daemon dies, the zygote ends every process of the
+node."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from shoal.core.native.messages import ErrorEvent, RegisterClass
 from shoal.node.actors import Actors
@@ -56,14 +58,15 @@ Matcher = Callable[[Mapping[str, str], Mapping[str, str]], bool]
 
 
 class Brain:
-    """``resources``: totals of the node. ``matches(selector, labels)`` decides label selectors."""
+    """``resources``: totals of the node. ``matches(selector, labels)`` decides label selectors
+    (default: equal values)."""
 
     def __init__(
         self,
         resources: dict[str, float],
         node_id: str = "",
         labels: Mapping[str, str] | None = None,
-        matches: Matcher = lambda selector, labels: all(labels.get(key) == value for key, value in selector.items()),
+        matches: Matcher | None = None,
         cores: int | None = None,
     ) -> None:
         self.node_id = node_id
@@ -72,8 +75,8 @@ class Brain:
         self.pool = ResourcePool(to_units(resources))
         self.cores = max(1, int(resources.get(CPU, 1))) if cores is None else cores
         self.processes = ProcessTable()
-        self.classes = ClassTable(node_id, self.labels, matches)
-        self.groups = PlacementGroups(self.pool, self.labels, matches)
+        self.classes = ClassTable(node_id, self.labels, matches or _equal)
+        self.groups = PlacementGroups(self.pool, self.labels, matches or _equal)
         self.actors = Actors(self.processes, self.classes, self.pools_of, self._emit)
         self.leases = Leases(self.processes, self.classes, self.pools_of, self._emit, self._other_demands, self.cores)
         self.leases.owns_something = self._owns_something
@@ -361,7 +364,11 @@ class Brain:
             self._emit(SetStarving(starving))
 
 
-_HANDLERS: dict[type, Callable[[Brain, object], None]] = {  # type: ignore[assignment]
+def _equal(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in selector.items())
+
+
+_HANDLERS: dict[type, Callable[[Brain, Any], None]] = {
     Seen: Brain._on_seen,
     SlotReserved: Brain._on_slot_reserved,
     ProcessForked: Brain._on_process_forked,

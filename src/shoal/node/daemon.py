@@ -1,10 +1,9 @@
 """The shell around the brain: sockets, zygotes, the doorbell, timers. It decides nothing.
 
-Who dies, and what is true then: the embedding driver -> its socket closes and the node ends; another driver or a worker's connection
--> only that connection ends here, a worker's death is told by its zygote; the root zygote -> its workers are dead, what is left of
-them is killed by its tag, their slots are repaired and a new zygote is started; this process -> the zygote ends everything.
-SIGTERM and SIGINT end the node in order.
-"""
+Who dies, and what is true then: the embedding driver -> its socket closes and the node ends; another driver or a worker's
+connection -> only that connection ends here, a worker's death is told by its zygote; the root zygote -> its workers are dead,
+what is left of them is killed by its tag, their slots are repaired and a new zygote is started; this process -> the zygote
+ends everything. SIGTERM and SIGINT end the node in order."""
 
 from __future__ import annotations
 
@@ -49,8 +48,8 @@ TRIM_IDLE_S = 1.0
 
 
 class Daemon:
-    """``first``: slots of workers that the zygote forks by itself, with the reading ends of their pipes; ``first_queue``: what they
-    serve already."""
+    """``first``: slots of workers that the zygote forks by itself, with the reading ends of their pipes; ``first_queue``: what
+    they serve already."""
 
     def __init__(
         self,
@@ -85,7 +84,7 @@ class Daemon:
         self._handled = threading.Semaphore(0)
         self._fruitless = False
         self._bell_read, self._bell_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        for number, (slot, out, err) in zip(self.brain.start_workers(len(first), first_queue, driver_slot), first):
+        for number, (slot, out, err) in zip(self.brain.start_workers(len(first), first_queue, driver_slot), first, strict=True):
             self.executor.adopt_first(number, slot, out, err)
         if self.embedded:
             from shoal.node.events import DriverConnected

@@ -27,7 +27,7 @@ class EventLoop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._readers: dict[int, Callable[[], None]] = {}
+        self._readers: dict[int, Callable[[], object]] = {}
         self._writers: dict[int, Callable[[], None]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
@@ -36,7 +36,7 @@ class EventLoop:
     def time(self) -> float:
         return time.monotonic()
 
-    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+    def add_reader(self, fd: int, callback: Callable[[], object]) -> None:
         """``callback`` when the descriptor has something to read, or its other end is gone."""
         known = fd in self._readers or fd in self._writers
         self._readers[fd] = callback

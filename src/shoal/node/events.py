@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Union
-
 import msgspec
 
 from shoal.core.native.messages import Answer, Request
@@ -138,21 +136,21 @@ class RequestMade(msgspec.Struct, frozen=True):
     slot: int = 0  # of the asking process
 
 
-Event = Union[
-    Seen,
-    SlotReserved,
-    ProcessForked,
-    SlotIdle,
-    ProcessDied,
-    DriverConnected,
-    DriverGone,
-    ActorReady,
-    ActorUnreferenced,
-    ActorStarted,
-    ActorInitFailed,
-    MemoryShort,
-    RequestMade,
-]
+Event = (
+    Seen
+    | SlotReserved
+    | ProcessForked
+    | SlotIdle
+    | ProcessDied
+    | DriverConnected
+    | DriverGone
+    | ActorReady
+    | ActorUnreferenced
+    | ActorStarted
+    | ActorInitFailed
+    | MemoryShort
+    | RequestMade
+)
 
 # ---------------------------------------------------------------- instructions
 
@@ -168,7 +166,8 @@ class ErrorFacts(msgspec.Struct, frozen=True):
 
 
 class ForkProcess(msgspec.Struct, frozen=True):
-    """Answered at once by SlotReserved. A worker of tasks (``actor_id`` empty) starts assigned to ``queue`` if that is not 0."""
+    """Answered at once by SlotReserved. A worker of tasks (``actor_id`` empty) starts assigned to ``queue`` if that is not
+    0."""
 
     number: int
     queue: int
@@ -279,22 +278,22 @@ class Notify(msgspec.Struct, frozen=True):
     message: Answer
 
 
-Instruction = Union[
-    ForkProcess,
-    Assign,
-    Unassign,
-    SetLent,
-    SetStarving,
-    KillProcess,
-    RetireWorker,
-    ExitActor,
-    InterruptProcess,
-    RequeueTask,
-    FailTask,
-    CloseQueue,
-    FreeQueue,
-    HoldActor,
-    EndActor,
-    Reply,
-    Notify,
-]
+Instruction = (
+    ForkProcess
+    | Assign
+    | Unassign
+    | SetLent
+    | SetStarving
+    | KillProcess
+    | RetireWorker
+    | ExitActor
+    | InterruptProcess
+    | RequeueTask
+    | FailTask
+    | CloseQueue
+    | FreeQueue
+    | HoldActor
+    | EndActor
+    | Reply
+    | Notify
+)

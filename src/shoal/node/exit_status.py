@@ -1,7 +1,7 @@
 """What the exit status of a worker says, and how its death is told to the user.
 
-A worker that leaves on purpose says so by its exit code; these codes are the only protocol between it and the daemon at its end.
-"""
+A worker that leaves on purpose says so by its exit code; these codes are the only protocol between it and the daemon at its
+end."""
 
 from __future__ import annotations
 

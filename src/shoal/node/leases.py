@@ -1,20 +1,19 @@
 """Leases: which process serves which queue, by resources.
 
-A lease gives a worker to one queue until it is taken away. A queue with work and too few workers, an actor that waits to be made and
-a placement group that waits for room are *demands*. A demand is met from what is free; else from workers that are leased but have
-nothing to do; else, after a time slice, from a worker of whoever has more than the demand's owner.
+A lease gives a worker to one queue until it is taken away. A queue with work and too few workers, an actor that waits to be
+made and a placement group that waits for room are *demands*. A demand is met from what is free; else from workers that are
+leased but have nothing to do; else, after a time slice, from a worker of whoever has more than the demand's owner.
 
-Who comes first among demands: one that waited longer than PATIENCE_S; then work of owners that are blocked (they can only go on when
-it is done, and running the youngest's first keeps the number of blocked processes at the depth of a nesting, not its breadth); then
-whoever has least. A demand that waited longer than PATIENCE_S and does not fit keeps what it needs from being given to others, for a
-while.
+Who comes first among demands: one that waited longer than PATIENCE_S; then work of owners that are blocked (they can only go
+on when it is done, and running the youngest's first keeps the number of blocked processes at the depth of a nesting, not its
+breadth); then whoever has least. A demand that waited longer than PATIENCE_S and does not fit keeps what it needs from being
+given to others, for a while.
 
-A worker blocked in get or wait lends its CPU, so nesting of any depth goes on. When it wakes up the node is oversubscribed until one
-worker finishes its task and is taken away.
+A worker blocked in get or wait lends its CPU, so nesting of any depth goes on. When it wakes up the node is oversubscribed
+until one worker finishes its task and is taken away.
 
-Who dies, and what is true then: a worker's resources are free once ProcessDied is handled, not before; a lease of a process that was
-not even forked yet dies with it.
-"""
+Who dies, and what is true then: a worker's resources are free once ProcessDied is handled, not before; a lease of a process
+that was not even forked yet dies with it."""
 
 from __future__ import annotations
 
@@ -30,8 +29,8 @@ from shoal.node.scheduling_classes import ClassTable, SchedulingClass
 SLICE_S = 0.05
 PATIENCE_S = 1.0
 RESERVATION_PERIOD_S = 10.0
-"""For the first 0.3 of each such period (after PATIENCE_S) a waiting demand keeps others from what it needs: a big request gets its
-chance among small ones, and what it cannot get (a long task, an actor) does not stop the node for longer."""
+"""For the first 0.3 of each such period (after PATIENCE_S) a waiting demand keeps others from what it needs: a big request
+gets its chance among small ones, and what it cannot get (a long task, an actor) does not stop the node for longer."""
 IDLE_S = 2.0
 """A leased worker without work for so long gives its lease back; an idle one beyond the number of CPUs leaves."""
 FORKS_AT_ONCE_MIN = 4
@@ -193,12 +192,13 @@ class Leases:
             return
         for process in self._processes:
             holding = process.holding
-            if process.blocked and holding and holding.pool is pool and not holding.allocation.cpu_lent:
-                if holding.allocation.amounts.get(CPU):
-                    pool.lend_cpu(holding.allocation)
-                    self._emit(SetLent(process.slot, True))
-                    if wanted <= pool.available[CPU]:
-                        return
+            if not process.blocked or holding is None or holding.pool is not pool or holding.allocation.cpu_lent:
+                continue
+            if holding.allocation.amounts.get(CPU):
+                pool.lend_cpu(holding.allocation)
+                self._emit(SetLent(process.slot, True))
+                if wanted <= pool.available[CPU]:
+                    return
 
     def _reclaim(self, demand: Demand) -> None:
         """Takes leases away from workers that have nothing to do, until the demand is (or will be) met."""

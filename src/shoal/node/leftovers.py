@@ -1,7 +1,7 @@
 """Finding and killing what ended processes leave behind.
 
-Every worker carries SHOAL_SESSION and SHOAL_WORKER in its environment, so programs it starts carry them too and can be told from
-anybody else's in /proc/PID/environ. Nothing without our tag is ever killed, except orphans that became our own children.
+Every worker carries SHOAL_SESSION and SHOAL_WORKER in its environment, so programs it starts carry them too and can be told
+from anybody else's in /proc/PID/environ. Nothing without our tag is ever killed, except orphans that became our own children.
 """
 
 from __future__ import annotations

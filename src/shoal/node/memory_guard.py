@@ -1,8 +1,7 @@
 """Ends a worker before the kernel's OOM killer ends anything it likes.
 
-``choose`` is the policy, pure; ``MemoryGuard.check`` reads /proc and asks it. The node is looked at every ``refresh_s`` at most, and
-less often the more memory is free: no machine fills more than FILL_BYTES_PER_S.
-"""
+``choose`` is the policy, pure; ``MemoryGuard.check`` reads /proc and asks it. The node is looked at every ``refresh_s`` at
+most, and less often the more memory is free: no machine fills more than FILL_BYTES_PER_S."""
 
 from __future__ import annotations
 
@@ -52,15 +51,15 @@ def choose(usage: Usage, threshold: float, candidates: list[Candidate]) -> Candi
 def explain(usage: Usage, threshold: float, victim: Candidate, candidates: list[Candidate]) -> str:
     """What the user reads: how full the node was and who used most."""
     share = usage.used_bytes / usage.total_bytes
-    lines = [
-        f"the node used {usage.used_bytes / 2**30:.2f} GiB of {usage.total_bytes / 2**30:.2f} GiB ({share:.1%}, more than the "
-        f"threshold of {threshold:.1%}), so process {victim.pid} ({victim.name}, {victim.resident_bytes / 2**20:.0f} MiB) was ended. "
-        "The biggest processes:"
-    ]
-    for item in sorted(candidates, key=lambda item: -item.resident_bytes)[:10]:
-        lines.append(f"  pid {item.pid:>8}  {item.resident_bytes / 2**20:>9.0f} MiB  {item.name}")
-    lines.append("Give tasks more memory=..., run fewer at once (num_cpus), or set RAY_memory_usage_threshold.")
-    return "\n".join(lines)
+    used, total = usage.used_bytes / 2**30, usage.total_bytes / 2**30
+    first = f"the node used {used:.2f} GiB of {total:.2f} GiB ({share:.1%}, more than the threshold of {threshold:.1%}), "
+    first += (
+        f"so process {victim.pid} ({victim.name}, {victim.resident_bytes / 2**20:.0f} MiB) was ended. The biggest processes:"
+    )
+    biggest = sorted(candidates, key=lambda item: -item.resident_bytes)[:10]
+    rows = [f"  pid {item.pid:>8}  {item.resident_bytes / 2**20:>9.0f} MiB  {item.name}" for item in biggest]
+    last = "Give tasks more memory=..., run fewer at once (num_cpus), or set RAY_memory_usage_threshold."
+    return "\n".join([first, *rows, last])
 
 
 class MemoryGuard:

@@ -1,10 +1,10 @@
 """Placement groups: bundles of resources reserved together, and taken from by the tasks and actors that name them.
 
-On one node PACK, SPREAD and STRICT_PACK mean the same; STRICT_SPREAD of more than one bundle can never be met. A group that can never
-be placed stays PENDING, and whoever waits for it is told why.
+On one node PACK, SPREAD and STRICT_PACK mean the same; STRICT_SPREAD of more than one bundle can never be met. A group that
+can never be placed stays PENDING, and whoever waits for it is told why.
 
-Removing a group kills what runs in it, and its resources are free when the last of those processes is dead: ``settle`` returns them.
-"""
+Removing a group kills what runs in it, and its resources are free when the last of those processes is dead: ``settle`` returns
+them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ class PlacementGroups:
         return group.pools if bundle_index < 0 else [group.pools[bundle_index]]
 
     def missing(self, group_id: bytes, bundle_index: int, amounts: dict[str, int]) -> dict[str, tuple[int, int]]:
-        """What the group can never give, as ``ResourcePool.missing``. Raises Refused for a group or bundle that is not there."""
+        """What the group can never give, as ``ResourcePool.missing``. Raises Refused for a group or bundle that is not
+        there."""
         group = self._groups.get(group_id)
         if group is None:
             raise Refused("not_found", f"there is no placement group {group_id.hex()}")
@@ -132,7 +133,7 @@ class PlacementGroups:
                     for name, wanted in bundle.items():
                         total[name] = total.get(name, 0) + wanted
                 demand = Demand(total, [self._node], group.creator, group.root, since_s=group.since_s)
-                demand.place = lambda group=group: self._place(group, placed)  # type: ignore[misc]
+                demand.place = lambda group=group: self._place(group, placed)
                 return [demand]
         return []
 

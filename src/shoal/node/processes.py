@@ -22,7 +22,8 @@ class Holding(msgspec.Struct, eq=False):
 
 
 class Process(msgspec.Struct, eq=False):
-    """``slot`` is 0 until the shell reserved one, ``pid`` 0 until it was forked. ``queue`` is the lease of a worker of tasks."""
+    """``slot`` is 0 until the shell reserved one, ``pid`` 0 until it was forked. ``queue`` is the lease of a worker of
+    tasks."""
 
     number: int
     environment: str = ""

@@ -1,4 +1,5 @@
-"""Answers to what drivers and workers ask of the brain. What only the shell can know (lists of records, the log) it answers itself."""
+"""Answers to what drivers and workers ask of the brain. What only the shell can know (lists of records, the log) it answers
+itself."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ class Requests:
     def _available_resources(self, event: RequestMade) -> m.Answer:
         """Leases of workers that have nothing to do count as free."""
         brain = self._brain
-        available = {name: units for name, units in brain.pool.available.items()}
+        available = dict(brain.pool.available.items())
         for process in brain.processes.workers():
             if process.holding is not None and process.holding.pool is brain.pool and not process.running:
                 for name, units in process.holding.allocation.amounts.items():

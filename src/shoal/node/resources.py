@@ -1,9 +1,8 @@
 """Logical resources: amounts in units of 0.0001, pools they are taken from, and the packing of devices such as GPUs.
 
-A pool is the whole node, or one bundle of a placement group. The CPU part of an allocation can be lent while its process waits in
-``get`` or ``wait``, and comes back when the process goes on, even when somebody else has it by then: ``available`` may so be negative
-for CPU, and only for CPU.
-"""
+A pool is the whole node, or one bundle of a placement group. The CPU part of an allocation can be lent while its process waits
+in ``get`` or ``wait``, and comes back when the process goes on, even when somebody else has it by then: ``available`` may so
+be negative for CPU, and only for CPU."""
 
 from __future__ import annotations
 
@@ -143,7 +142,7 @@ class ResourcePool:
 
 def _whole_devices(total_units: int) -> dict[int, int]:
     """Devices 0, 1, ... of a total; a broken rest is a device of its own."""
-    devices = {index: UNITS for index in range(total_units // UNITS)}
+    devices = dict.fromkeys(range(total_units // UNITS), UNITS)
     if total_units % UNITS:
         devices[len(devices)] = total_units % UNITS
     return devices

@@ -58,7 +58,8 @@ class ClassTable:
         return [item for item in self._by_id.values() if item.environment == environment]
 
     def register(self, request: RegisterClass, missing: Callable[[dict[str, int]], dict[str, tuple[int, int]]]) -> int:
-        """The class's number. ``missing(amounts)`` says what can never be had, per resource: (wanted, total). Raises Refused."""
+        """The class's number. ``missing(amounts)`` says what can never be had, per resource: (wanted, total). Raises
+        Refused."""
         try:
             amounts = to_units(request.resources)
         except ValueError as error:

@@ -101,8 +101,8 @@ class StateLists:
                 "is_blocked": process.blocked,
             }
             rows.append(row)
-        for slot in self._daemon.brain.drivers:
-            rows.append({"worker_id": f"{slot:08x}", "slot": slot, "is_alive": True, "worker_type": "DRIVER"})
+        drivers = self._daemon.brain.drivers
+        rows += [{"worker_id": f"{slot:08x}", "slot": slot, "is_alive": True, "worker_type": "DRIVER"} for slot in drivers]
         return rows
 
     def _nodes(self) -> list[dict[str, m.Cell]]:

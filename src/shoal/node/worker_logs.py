@@ -1,7 +1,7 @@
 """What workers print: read from their pipes, kept in bounded files, forwarded line by line, and remembered for death reports.
 
-A worker's file is ``logs/worker-SLOT-PID.log``; at FILE_BYTES_MAX it becomes ``....log.1`` (replacing the older one). When all files
-together exceed TOTAL_BYTES_MAX the oldest files of ended workers go. Nothing here costs anything while nobody prints.
+A worker's file is ``logs/worker-SLOT-PID.log``; at FILE_BYTES_MAX it becomes ``....log.1`` (replacing the older one). When all
+files together exceed TOTAL_BYTES_MAX the oldest files of ended workers go. Nothing here costs anything while nobody prints.
 """
 
 from __future__ import annotations

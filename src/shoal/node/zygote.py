@@ -1,18 +1,18 @@
 """The process that forks every worker. It runs no threads, so that its forks are sound, and has imported what workers need.
 
-The first zygote (the *root*) lives as long as the daemon. When the driver's imports are known, it forks a *successor* that imports
-them too and then does the forking; later successors are forked from the root again. A module that starts threads when it is imported
-is left out: the successor gives up and the daemon asks for another without it.
+The first zygote (the *root*) lives as long as the daemon. When the driver's imports are known, it forks a *successor* that
+imports them too and then does the forking; later successors are forked from the root again. A module that starts threads when
+it is imported is left out: the successor gives up and the daemon asks for another without it.
 
 Who dies, and what is true then:
 - a worker: it is reaped here, its process group and what it left behind are killed, the daemon is told;
 - the daemon: SIGTERM from the kernel or EOF on the link: everything that was forked here is killed, then this process ends;
-- this process, by SIGKILL: its workers get SIGKILL from the kernel, a successor gets SIGTERM; the daemon sees EOF, kills what is left by
-  its tag, repairs the slots and starts another zygote.
-"""
+- this process, by SIGKILL: its workers get SIGKILL from the kernel, a successor gets SIGTERM; the daemon sees EOF, kills what
+  is left by its tag, repairs the slots and starts another zygote."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -168,10 +168,8 @@ class Zygote:
         os.close(err)
         if pid > 0:
             self._workers[pid] = command.slot
-            try:
-                os.setpgid(pid, pid)  # the child does it too: whoever is first
-            except OSError:
-                pid = pid  # it has ended already; SIGCHLD tells
+            with contextlib.suppress(OSError):  # the child does it too, or has ended already: SIGCHLD tells
+                os.setpgid(pid, pid)
             self._tell(self._z.Forked(command.slot, pid))
 
     def _fork_successor(self, command: Any) -> None:

@@ -4,8 +4,6 @@ A Fork travels with two descriptors (SCM_RIGHTS): where the process writes its o
 
 from __future__ import annotations
 
-from typing import Union
-
 import msgspec
 
 from shoal.core.native.messages import Message, ProtocolError
@@ -16,7 +14,7 @@ class Fork(Message):
     is_actor: bool = False
     spec: bytes = b""
     environment: str = ""
-    devices: list[tuple[str, list[int]]] = []
+    devices: tuple[tuple[str, list[int]], ...] = ()
     cpus: float = 1.0
 
 
@@ -72,8 +70,8 @@ class StartsThreads(Message):
     module: str
 
 
-ToZygote = Union[Fork, Signal, Preload, Quit]
-FromZygote = Union[Forked, ForkFailed, Exited, Ready, StartsThreads]
+ToZygote = Fork | Signal | Preload | Quit
+FromZygote = Forked | ForkFailed | Exited | Ready | StartsThreads
 
 
 class _ToFrame(msgspec.Struct, array_like=True):

@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
+from shoal.core.native.messages import Message
 from shoal.node import zygote_messages as z
 from shoal.node.boot import send_config
 from shoal.node.connection import Connection
@@ -56,7 +57,7 @@ class Zygotes:
 
     def fork(self, slot: int, is_actor: bool, instruction: ForkProcess, fds: list[int]) -> None:
         """The writing ends of the pipes are closed here once they were sent."""
-        devices = [(name, list(indices)) for name, indices in instruction.devices]
+        devices = tuple((name, list(indices)) for name, indices in instruction.devices)
         message = z.Fork(slot, is_actor, instruction.spec, instruction.environment, devices, instruction.cpus)
         self._current.expected.add(slot)
         self._send(self._current, message, fds)
@@ -70,7 +71,8 @@ class Zygotes:
         self._doomed.add(slot)
 
     def preload(self, modules: list[str]) -> None:
-        """Has a successor made that imports the modules, unless one has them all. A moment later: the first tasks come first."""
+        """Has a successor made that imports the modules, unless one has them all. A moment later: the first tasks come
+        first."""
         known = {*self._modules, *self._excluded}
         fresh = [name for name in modules if name not in known]
         if fresh:
@@ -129,7 +131,7 @@ class Zygotes:
         self._all[generation] = zygote
         return zygote
 
-    def _send(self, zygote: _Zygote, message: z.Message, fds: list[int]) -> None:
+    def _send(self, zygote: _Zygote, message: Message, fds: list[int]) -> None:
         zygote.link.send(message, 0, fds)
         self._to_close.append((zygote, fds))
         while self._to_close and (self._to_close[0][0].link.closed or self._to_close[0][0].link.sent_all()):
@@ -179,7 +181,7 @@ class Zygotes:
         import subprocess
 
         ours, theirs = socket.socketpair()
-        config = {key: value for key, value in self._daemon.config.items()}
+        config = dict(self._daemon.config.items())
         config["arena_fd"] = self._arena_fd
         command = [
             sys.executable,

@@ -1,9 +1,8 @@
 """A process's connection to its node daemon: blocking, thread-safe, opened when it is first needed.
 
-Threads that wait for answers take turns reading, so there is no reading thread unless somebody wants notifications (``watch``).
-Who dies, and what is true then: the daemon -> every waiting and later request raises LocalRayletDiedError, ``watch``'s ``on_death`` is
-called once; this process -> the daemon reads EOF.
-"""
+Threads that wait for answers take turns reading, so there is no reading thread unless somebody wants notifications
+(``watch``). Who dies, and what is true then: the daemon -> every waiting and later request raises LocalRayletDiedError,
+``watch``'s ``on_death`` is called once; this process -> the daemon reads EOF."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Starting a private node daemon as a child of this driver, and what is told to it: the node's size, folders, the import path."""
+"""Starting a private node daemon as a child of this driver, and what is told to it: the node's size, folders, the import
+path."""
 
 from __future__ import annotations
 
@@ -77,8 +78,7 @@ def start_embedded(
     try:
         data, fds, _, _ = socket.recv_fds(ours, _WELCOME.size, 1)
         if len(data) < _WELCOME.size:
-            raise RaySystemError(
-                message=f"the node daemon ended before it was ready; see {config['session_folder']}/logs/daemon.log"
+            raise RaySystemError(f"the node daemon ended before it was ready; see {config['session_folder']}/logs/daemon.log"
             )
         magic, number, queue = _WELCOME.unpack(data)
         if magic != b"SHL1" or not fds:
@@ -116,7 +116,8 @@ def wait_ended(daemon_pid: int, timeout_s: float) -> bool:
 
 
 def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, Any]:
-    """Makes the session folder (``folder``, by default a new one) and gathers what a daemon must know; plain values, for marshal."""
+    """Makes the session folder (``folder``, by default a new one) and gathers what a daemon must know; plain values, for
+    marshal."""
     session_id = os.urandom(8).hex()
     if folder is None:
         base = options.temp_dir or os.environ.get("RAY_TMPDIR") or _system_temp()
@@ -199,7 +200,8 @@ def detect_gpus() -> list[str]:
 
 
 def _spawn(command: list[str], link: socket.socket, config: dict[str, Any]) -> int:
-    """posix_spawn: no fork handlers, no copy of this process. The daemon is in a session of its own: Ctrl-C does not reach it."""
+    """posix_spawn: no fork handlers, no copy of this process. The daemon is in a session of its own: Ctrl-C does not reach
+    it."""
     log = os.open(
         os.path.join(config["session_folder"], "logs", "daemon.log"),
         os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC,

@@ -1,7 +1,7 @@
 """What drivers, workers and the node daemon say to each other: typed messages in length-prefixed msgpack frames, never pickle.
 
-A frame is four bytes of length (little endian), then ``[id, message]``. A request carries an id above 0 and is answered by exactly
-one frame with that id. Id 0 marks what expects no answer: one-way messages to the daemon, notifications from it.
+A frame is four bytes of length (little endian), then ``[id, message]``. A request carries an id above 0 and is answered by
+exactly one frame with that id. Id 0 marks what expects no answer: one-way messages to the daemon, notifications from it.
 
 Nothing read from a socket is executed or unpickled here; bytes that are no valid frame raise :class:`ProtocolError`.
 """
@@ -9,7 +9,6 @@ Nothing read from a socket is executed or unpickled here; bytes that are no vali
 from __future__ import annotations
 
 import struct
-from typing import Union
 
 import msgspec
 
@@ -23,7 +22,7 @@ class ProtocolError(Exception):
     """Bytes on a control connection that are no valid frame; the connection is closed."""
 
 
-class Message(msgspec.Struct, array_like=True, tag=True, frozen=True):
+class Message(msgspec.Struct, array_like=True, tag=True):
     """Base of everything that travels on a control connection."""
 
 
@@ -47,7 +46,8 @@ class Subscribe(Message):
 
 
 class RegisterClass(Message):
-    """Asks for the id of a scheduling class. Equal requests get equal ids. Fails with "infeasible" when this node can never meet it.
+    """Asks for the id of a scheduling class. Equal requests get equal ids. Fails with "infeasible" when this node can never
+    meet it.
 
     ``strategy``: "DEFAULT", "SPREAD", "NODE_AFFINITY" (``node_id`` hex, ``soft``). ``placement_group`` empty: none.
     ``runtime_env`` is JSON with sorted keys, "" for none."""
@@ -64,10 +64,12 @@ class RegisterClass(Message):
 
 
 class CreateActor(Message):
-    """Makes an actor known. It starts once its record reaches the control queue (constructor arguments ready) and resources are free.
+    """Makes an actor known. It starts once its record reaches the control queue (constructor arguments ready) and resources
+    are free.
 
-    ``mailboxes`` are queue ids, the default concurrency group first. ``spec`` goes to ``main_actor`` unread, ``handle`` to whoever
-    asks for the actor by name. Fails with "name_taken" (facts: ``actor_id`` hex; ``handle`` of the holder) or "invalid"."""
+    ``mailboxes`` are queue ids, the default concurrency group first. ``spec`` goes to ``main_actor`` unread, ``handle`` to
+    whoever asks for the actor by name. Fails with "name_taken" (facts: ``actor_id`` hex; ``handle`` of the holder) or
+    "invalid"."""
 
     record: int
     uid: int
@@ -229,36 +231,36 @@ class Shutdown(Message):
     """Ends the node. Answered with Done when every worker is gone and its last log lines were sent."""
 
 
-Request = Union[
-    Hello,
-    Subscribe,
-    RegisterClass,
-    CreateActor,
-    KillActor,
-    NamedActor,
-    ListNamedActors,
-    GetActorInfo,
-    GetWorkerInfo,
-    KillWorkerRunning,
-    InterruptTask,
-    ClusterResources,
-    AvailableResources,
-    Nodes,
-    CreatePlacementGroup,
-    RemovePlacementGroup,
-    PlacementGroupTable,
-    NamedPlacementGroup,
-    WaitPlacementGroup,
-    KeyValuePut,
-    KeyValueGet,
-    KeyValueDelete,
-    KeyValueList,
-    KeyValueExists,
-    ListState,
-    PreloadModules,
-    ActorNoLongerNeeded,
-    Shutdown,
-]
+Request = (
+    Hello
+    | Subscribe
+    | RegisterClass
+    | CreateActor
+    | KillActor
+    | NamedActor
+    | ListNamedActors
+    | GetActorInfo
+    | GetWorkerInfo
+    | KillWorkerRunning
+    | InterruptTask
+    | ClusterResources
+    | AvailableResources
+    | Nodes
+    | CreatePlacementGroup
+    | RemovePlacementGroup
+    | PlacementGroupTable
+    | NamedPlacementGroup
+    | WaitPlacementGroup
+    | KeyValuePut
+    | KeyValueGet
+    | KeyValueDelete
+    | KeyValueList
+    | KeyValueExists
+    | ListState
+    | PreloadModules
+    | ActorNoLongerNeeded
+    | Shutdown
+)
 
 # ---------------------------------------------------------------- answers and notifications of the daemon
 
@@ -356,7 +358,7 @@ class Groups(Message):
     groups: list[GroupInfo]
 
 
-Cell = Union[None, bool, int, float, str, list[str], dict[str, Union[float, str]]]
+Cell = bool | int | float | str | list[str] | dict[str, float | str] | None
 
 
 class Rows(Message):
@@ -367,7 +369,8 @@ class Rows(Message):
 
 
 class Failure(Message):
-    """The request was refused. ``kind`` is one word for programs: infeasible, name_taken, not_found, removed, invalid, ended."""
+    """The request was refused. ``kind`` is one word for programs: infeasible, name_taken, not_found, removed, invalid,
+    ended."""
 
     kind: str
     message: str
@@ -392,25 +395,25 @@ class ErrorEvent(Message):
     message: str
 
 
-Answer = Union[
-    Welcome,
-    Done,
-    Flag,
-    Count,
-    ClassId,
-    Value,
-    Keys,
-    Amounts,
-    ActorInfo,
-    WorkerInfo,
-    ActorNames,
-    GroupInfo,
-    Groups,
-    Rows,
-    Failure,
-    LogLines,
-    ErrorEvent,
-]
+Answer = (
+    Welcome
+    | Done
+    | Flag
+    | Count
+    | ClassId
+    | Value
+    | Keys
+    | Amounts
+    | ActorInfo
+    | WorkerInfo
+    | ActorNames
+    | GroupInfo
+    | Groups
+    | Rows
+    | Failure
+    | LogLines
+    | ErrorEvent
+)
 
 
 class _RequestFrame(msgspec.Struct, array_like=True):

@@ -1,9 +1,8 @@
 """What a driver does when its node daemon has died: nothing may wait for ever.
 
-The zygote gets SIGTERM from the kernel when the daemon dies and ends every worker. When they are gone this process is alone with the
-arena: it repairs the slots of the dead, seals everything that will never be done with LocalRayletDiedError, which wakes whoever waits,
-and closes the queues so that later calls fail as well. Values that are sealed can still be read.
-"""
+The zygote gets SIGTERM from the kernel when the daemon dies and ends every worker. When they are gone this process is alone
+with the arena: it repairs the slots of the dead, seals everything that will never be done with LocalRayletDiedError, which
+wakes whoever waits, and closes the queues so that later calls fail as well. Values that are sealed can still be read."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The folder of a session: ``ROOT/shoal-<uid>/session_<time>_<pid>``, for the owner alone. Holds the socket, logs and spilled values.
+"""The folder of a session: ``ROOT/shoal-<uid>/session_<time>_<pid>``, for the owner alone. Holds the socket, logs and spilled
+values.
 
-A session that ends in order removes its folder. What a killed one left is removed when the next session starts: a folder is stale when
-the process that made it and its daemon are gone, which the lock on ``daemon.lock`` tells without relying on process numbers.
-"""
+A session that ends in order removes its folder. What a killed one left is removed when the next session starts: a folder is
+stale when the process that made it and its daemon are gone, which the lock on ``daemon.lock`` tells without relying on process
+numbers."""
 
 from __future__ import annotations
 
@@ -26,9 +27,8 @@ def root_of(base: str) -> str:
         os.mkdir(root, 0o700)
     info = os.lstat(root)
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
-        raise UnsafeFolder(
-            f"{root} must be a folder of user {os.getuid()} with mode 0700, but has owner {info.st_uid} and mode {oct(info.st_mode & 0o777)}"
-        )
+        found = f"owner {info.st_uid} and mode {oct(info.st_mode & 0o777)}"
+        raise UnsafeFolder(f"{root} must be a folder of user {os.getuid()} with mode 0700, but has {found}")
     return root
 
 
