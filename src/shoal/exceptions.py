@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 LOCAL_ADDRESS = "127.0.0.1"
 _PACKAGE_FOLDER = str(Path(__file__).resolve().parent) + os.sep
+# What ends a program or a coroutine must not be raised in the caller as if it were the caller's own.
+_ENDING = (SystemExit, KeyboardInterrupt, GeneratorExit)
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: set for classes made by a class statement
 _DEPENDENCY_NOTE = "  At least one of the input arguments for this task could not be computed:"
 
@@ -83,7 +85,7 @@ class RayTaskError(RayError):
         text = format_user_traceback(error)
         cause = error
         if isinstance(error, RayTaskError):
-            text = f"{_first_lines(error)}\n{_DEPENDENCY_NOTE}\n{error}"
+            text = _chained_text(error)
             cause = error.cause
         failure = pickling_failure(cause)
         if failure is not None:
@@ -97,7 +99,7 @@ class RayTaskError(RayError):
         Falls back to this plain error when the class can't be a base (final, or with a layout or constructor of its own), or
         is no ``Exception``."""
         cause_class = type(self.cause)
-        if issubclass(RayTaskError, cause_class) or not isinstance(self.cause, Exception):
+        if issubclass(RayTaskError, cause_class) or issubclass(cause_class, _ENDING):
             return self
         try:
             return self.make_dual_exception_instance()
@@ -530,10 +532,12 @@ def format_user_traceback(error: BaseException) -> str:
     return "".join(formatted.format())
 
 
-def _first_lines(error: BaseException) -> str:
-    """Where ``error`` was raised again, without its own (long) text."""
+def _chained_text(error: RayTaskError) -> str:
+    """The traceback of a task that failed because of another: its own lines, if it had come so far, and then the other's text."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_PACKAGE_FOLDER)]
-    return "Traceback (most recent call last):\n" + "".join(traceback.format_list(frames)).rstrip("\n")
+    own = traceback.format_list(frames) if frames else [f"{_DEPENDENCY_NOTE}\n"]
+    name = type(error).__name__ if frames else RayTaskError.__name__
+    return f"Traceback (most recent call last):\n{''.join(own)}ray.exceptions.{name}: {error}"
 
 
 _dumps: Callable[[Any], bytes] | None = None

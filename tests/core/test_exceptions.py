@@ -181,8 +181,8 @@ def test_a_final_class_falls_back_to_the_plain_error(caplog: pytest.LogCaptureFi
     assert "can't be combined" in caplog.text
 
 
-@pytest.mark.parametrize("cause", [SystemExit(3), KeyboardInterrupt()])
-def test_what_is_no_exception_stays_a_plain_task_error(cause: BaseException) -> None:
+@pytest.mark.parametrize("cause", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_what_ends_programs_stays_a_plain_task_error(cause: BaseException) -> None:
     error = task_error(cause)
     assert error.as_instanceof_cause() is error
 
@@ -210,8 +210,22 @@ def test_through_a_dependency_the_innermost_cause_is_kept() -> None:
     outer = task_error(inner, "outer")
     assert type(outer.cause) is TwoArguments
     text = str(outer)
-    assert text.index("ray::outer()") < text.index("input arguments for this task") < text.index("ray::inner()")
+    assert text.index("ray::outer()") < text.index("in task_error") < text.index("RayTaskError(TwoArguments): ray::inner()")
     assert text.endswith("TwoArguments: 7: no")
+
+
+def test_a_task_that_never_started_names_its_argument() -> None:
+    text = str(RayTaskError.from_exception("outer", task_error(ValueError("no"), "inner")))
+    assert text.splitlines()[1:3][0].startswith("  At least one of the input arguments for this task could not be computed")
+    assert "ray.exceptions.RayTaskError: ray::inner() (pid=" in text and text.endswith("ValueError: no")
+
+
+def test_a_base_exception_of_the_users_is_combined_too() -> None:
+    class Base(BaseException):
+        pass
+
+    error = task_error(Base("b")).as_instanceof_cause()
+    assert isinstance(error, Base) and isinstance(error, RayTaskError)
 
 
 def test_a_cause_that_cannot_be_pickled_keeps_its_text() -> None:

@@ -64,6 +64,16 @@ def test_an_actors_call_knows_both(engine: FakeEngine) -> None:
     assert context.was_current_actor_reconstructed and context.should_capture_child_tasks_in_placement_group
 
 
+def test_the_old_names_still_answer_with_a_warning(engine: FakeEngine) -> None:
+    context = shoal.get_runtime_context()
+    engine.facts.update(task_id=b"t" * 24, actor_id=b"a" * 16)
+    for name in ("job_id", "node_id", "task_id", "actor_id"):
+        with pytest.warns(DeprecationWarning, match=rf"use get_{name}\(\)"):
+            assert getattr(context, name).hex() == getattr(context, f"get_{name}")()
+    with pytest.warns(DeprecationWarning, match="get"):
+        assert set(context.get()) == {"job_id", "node_id", "task_id", "actor_id", "namespace"}
+
+
 def test_an_async_actor_is_cancelled_by_asyncio(engine: FakeEngine) -> None:
     engine.facts.update(task_id=b"t" * 24, actor_id=b"a" * 16, is_async_actor=True)
     with pytest.raises(RuntimeError, match="not supported in an async actor"):

@@ -156,7 +156,7 @@ def _is_function_or_method(member: Any) -> bool:
 
 
 def _name_of(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", None) or getattr(function, "__name__", None) or type(function).__name__
+    return getattr(function, "__name__", None) or type(function).__name__
 
 
 NO_CALL_OPTIONS = CallOptions()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 from shoal.core import session
 from shoal.core.actor_handle import ActorHandle
+from shoal.core.ids import ActorID, JobID, NodeID, TaskID
 from shoal.core.runtime_env import RuntimeEnv
 
 
@@ -18,6 +20,43 @@ def get_runtime_context() -> RuntimeContext:
 
 class RuntimeContext:
     """Ids are hex strings; those of a task and an actor are None in a driver. Each question is answered for whoever asks."""
+
+    def get(self) -> dict[str, Any]:
+        """Ids by name. Deprecated: ask for each with its own method."""
+        _warn_deprecated("get()", "the get_...() methods")
+        found: dict[str, Any] = {"job_id": self.job_id, "node_id": self.node_id, "namespace": self.namespace}
+        facts = self._facts()
+        if facts.get("task_id") is not None:
+            found["task_id"] = TaskID(facts["task_id"])
+        if facts.get("actor_id") is not None:
+            found["actor_id"] = ActorID(facts["actor_id"])
+        return found
+
+    @property
+    def job_id(self) -> JobID:
+        """Deprecated: use ``get_job_id()``."""
+        _warn_deprecated("job_id", "get_job_id()")
+        return JobID(self._required("job_id"))
+
+    @property
+    def node_id(self) -> NodeID:
+        """Deprecated: use ``get_node_id()``."""
+        _warn_deprecated("node_id", "get_node_id()")
+        return NodeID(self._required("node_id"))
+
+    @property
+    def task_id(self) -> TaskID | None:
+        """Deprecated: use ``get_task_id()``."""
+        _warn_deprecated("task_id", "get_task_id()")
+        value = self._facts().get("task_id")
+        return None if value is None else TaskID(value)
+
+    @property
+    def actor_id(self) -> ActorID | None:
+        """Deprecated: use ``get_actor_id()``."""
+        _warn_deprecated("actor_id", "get_actor_id()")
+        value = self._facts().get("actor_id")
+        return None if value is None else ActorID(value)
 
     def get_job_id(self) -> str:
         return _hex(self._required("job_id"))
@@ -120,6 +159,10 @@ class RuntimeContext:
         if value is None:
             raise RuntimeError(f"the engine of this session does not tell its {name}")
         return value
+
+
+def _warn_deprecated(name: str, instead: str) -> None:
+    warnings.warn(f"RuntimeContext.{name} is deprecated: use {instead}", DeprecationWarning, stacklevel=3)
 
 
 def _hex(value: Any) -> str:

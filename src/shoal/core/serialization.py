@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 OUT_OF_BAND_BYTES = 1024
 """Buffers below it stay inside the pickle: a view of its own would cost more than the copy."""
+
+
+_HIDDEN_FILE_NAME = "<dynamic-code>"  # what newer versions of cloudpickle put in its place
 
 
 class _Custom(NamedTuple):
@@ -36,6 +40,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         custom = _custom.get(type(obj))
         if custom is not None:
             return _load_custom, (custom.deserializer, custom.serializer(obj))
+        if type(obj) is types.CodeType:
+            return _reduce_code(obj)
         return super().reducer_override(obj)
 
 
@@ -103,6 +109,12 @@ def deregister_serializer(cls: type) -> None:
 def clear_serializers() -> None:
     """Forgets every custom serializer: they belong to one session."""
     _custom.clear()
+
+
+def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
+    """As cloudpickle does it, but with the file's name: tracebacks of workers are to show it, and its lines."""
+    make, parts = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    return make, tuple(code.co_filename if part == _HIDDEN_FILE_NAME else part for part in parts)
 
 
 def _load_custom(deserializer: Callable[[Any], Any], state: Any) -> Any:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def test_a_folder_with_a_socket_is_an_address(tmp_path: Path) -> None:
     (tmp_path / "daemon.sock").touch()
-    assert session_folder_of(str(tmp_path), None) == str(tmp_path)
+    assert session_folder_of(str(tmp_path), None) == session_folder_of(f"unix:{tmp_path}", None) == str(tmp_path)
 
 
 def test_a_folder_without_one_is_not(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+LOCAL_PREFIX = "unix:"
 SOCKET_NAME = "daemon.sock"
 FOLDER_OPTION = b"--session-folder"
 
@@ -16,7 +17,7 @@ def session_folder_of(address: str | None, temp_dir: str | None) -> str:
     Raises ConnectionError when there is no such node, and for addresses of other machines, which are not supported."""
     if address == "auto":
         return _newest_standalone(temp_dir)
-    folder = Path(str(address)).expanduser()
+    folder = Path(str(address).removeprefix(LOCAL_PREFIX)).expanduser()
     if folder.is_absolute():
         if not (folder / SOCKET_NAME).exists():
             raise ConnectionError(f"there is no node at {address}: the folder has no {SOCKET_NAME}")
