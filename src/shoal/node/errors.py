@@ -45,6 +45,9 @@ def _actor_died(error: ErrorFacts) -> BaseException:
 
     facts: dict[str, Any] = dict(error.facts)
     if error.cause_record and _kernel.record_is_error(error.cause_record):
+        from shoal.core.native import hooks
+
+        hooks.install()  # the daemon does not execute shoal/__init__, and the kernel unpickles through them
         cause = _kernel.read_record(error.cause_record)
         if isinstance(cause, exceptions.RayTaskError):
             return exceptions.ActorDiedError(cause, actor_id=error.actor_id.hex(), facts=facts)
