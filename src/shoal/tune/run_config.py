@@ -105,8 +105,9 @@ class TuneConfig:
     """What is searched for and how.
 
     ``metric`` and ``mode`` ("min" or "max") are also given to scheduler and searcher when they have none. ``num_samples``: how often
-    the space is sampled (-1: until stopped). ``max_concurrent_trials`` None is as many as fit. ``reuse_actors`` keeps processes for
-    the next trial.
+    the space is sampled (-1: until stopped). ``max_concurrent_trials`` None is as many as fit. ``reuse_actors``: True keeps
+    processes for the next trial (class trainables must define ``reset_config``), False never does, None does for functions that have
+    left nothing behind in their process (threads, children, memory; environment variables and random seeds are renewed).
     """
 
     metric: str | None = None
@@ -116,7 +117,7 @@ class TuneConfig:
     num_samples: int = 1
     max_concurrent_trials: int | None = None
     time_budget_s: int | float | datetime.timedelta | None = None
-    reuse_actors: bool = False
+    reuse_actors: bool | None = None
     trial_name_creator: Callable[[Any], str] | None = None
     trial_dirname_creator: Callable[[Any], str] | None = None
     chdir_to_trial_dir: bool | None = None

@@ -31,6 +31,10 @@ class PlacementGroupFactory:
         self._strategy = strategy
         self._args = args
         self._kwargs = kwargs
+        self._total: dict[str, float] = {}
+        for bundle in self._bundles:
+            for name, amount in bundle.items():
+                self._total[name] = self._total.get(name, 0.0) + amount
 
     @property
     def head_bundle_is_empty(self) -> bool:
@@ -55,12 +59,8 @@ class PlacementGroupFactory:
 
     @property
     def required_resources(self) -> dict[str, float]:
-        """The sum over all bundles."""
-        total: dict[str, float] = {}
-        for bundle in self._bundles:
-            for name, amount in bundle.items():
-                total[name] = total.get(name, 0.0) + amount
-        return total
+        """The sum over all bundles; not to be changed."""
+        return self._total
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The placement group itself."""

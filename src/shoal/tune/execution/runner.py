@@ -61,6 +61,7 @@ class _Process:
         self.group = group
         self.pending: set[Any] = set()  # the refs of the calls that are open
         self.start: Start | None = None
+        self.is_clean = False  # whether its last trial has left nothing behind
 
 
 class TrialRunner:
@@ -74,7 +75,7 @@ class TrialRunner:
         log: ExperimentLog,
         reporter: Any,
         *,
-        reuse_actors: bool = False,
+        reuse_actors: bool | None = None,
         change_directory: bool = True,
         runtime_env: dict[str, Any] | None = None,
         sync_period_s: float = 300.0,
@@ -121,6 +122,7 @@ class TrialRunner:
             instructions.extend(self._apply(self._controller.handle(event)))
         self._continue(instructions)
         self._continue(self._apply(self._controller.fill()))
+        self._end_idle()
         self._log.flush()
         self._log.snapshot_if_due(self._snapshot)
         self._log.upload_if_due(self._sync_period_s)
@@ -183,6 +185,7 @@ class TrialRunner:
             if message[0] == "result":
                 yield TrialReported(trial_id, message[1], message[2])
             elif message[0] == "done":
+                process.is_clean = message[1]
                 yield TrialEnded(trial_id)
             elif message[0] == "error":
                 yield TrialFailed(trial_id, message[1], message[2], restoring=message[3])
@@ -258,11 +261,19 @@ class TrialRunner:
             counters=start.counters,
             next_checkpoint_index=trial.checkpoints.next_index,
             lockstep=start.lockstep,
+            native_threads=self._native_threads(trial),
             change_directory=self._change_directory,
             log_files=trial.log_to_file or (None, None),
             environments=self._environments,
         )
         self._call(trial, "begin", "results", self._trainable, information)
+
+    @staticmethod
+    def _native_threads(trial: Trial) -> int | None:
+        """One thread for each CPU of the trainable; None when the user has decided with OMP_NUM_THREADS."""
+        if "OMP_NUM_THREADS" in os.environ:
+            return None
+        return max(1, int(trial.placement_group_factory.head_cpus))
 
     def _call(self, trial: Trial, method: str, kind: str, *arguments: Any) -> None:
         process = self._processes[trial.trial_id]
@@ -275,9 +286,14 @@ class TrialRunner:
             if process.resources == trial.placement_group_factory:
                 self._idle.remove(process)
                 return process
-        if self._idle:  # idle actors of another shape hold what this trial needs
-            self._end_process(self._idle.pop(0), gracefully=True, call_stop=True)
+        self._end_idle()  # idle actors of another shape hold what this trial needs
         return None
+
+    def _end_idle(self) -> None:
+        """Actors that no trial takes over at once give their resources back."""
+        while self._idle:
+            is_class = not self._experiment.trainable.is_function
+            self._end_process(self._idle.pop(), gracefully=is_class, call_stop=is_class)
 
     def _new_process(self, trial: Trial) -> _Process:
         resources = trial.placement_group_factory
@@ -304,7 +320,9 @@ class TrialRunner:
         process.pending.clear()
         if self._export_formats and release.gracefully and not release.trial.is_function:
             shoal.get(process.actor.export.remote(self._export_formats))
-        if self._reuse and release.gracefully and not was_busy and len(self._idle) < _IDLE_ACTORS_MAX:
+        reuse = process.is_clean if self._reuse is None else self._reuse
+        process.is_clean = False
+        if reuse and release.gracefully and not was_busy and len(self._idle) < _IDLE_ACTORS_MAX:
             self._idle.append(process)
             return
         self._end_process(process, release.gracefully, call_stop=not release.trial.is_function)

@@ -14,6 +14,7 @@ import cloudpickle
 import shoal
 from shoal.tune.checkpoint import Checkpoint
 from shoal.tune.error import TuneError
+from shoal.tune.execution.process_state import ProcessState
 from shoal.tune.registry import register_environments
 from shoal.tune.trainable.function_trainable import FunctionTrainable
 from shoal.tune.trainable.session import store_checkpoint
@@ -24,13 +25,14 @@ Message = tuple[Any, ...]
 
 
 class TrialActor:
-    """Runs one trial, or several one after the other. Messages: ("result", metrics, checkpoint), ("done",), ("error", exception,
+    """Runs one trial, or several one after the other. Messages: ("result", metrics, checkpoint), ("done", clean), ("error", exception,
     text, restoring), ("cannot_reset",)."""
 
     def __init__(self) -> None:
         self._trainable: Trainable | None = None
         self._streams: list[tuple[TextIO, TextIO]] = []
         self._log_handlers: list[tuple[Any, logging.Handler]] = []
+        self._state = ProcessState()
 
     def begin(self, trainable_class: type[Trainable], information: TrialInformation) -> list[Message]:
         """Sets the trial up and returns its first messages."""
@@ -39,6 +41,7 @@ class TrialActor:
             if self._trainable is not None:
                 if not self._trainable.reset(information.config, information):
                     return [("cannot_reset",)]
+                self._state.renew()
                 self._prepare_process(information)
             else:
                 self._prepare_process(information)
@@ -63,7 +66,16 @@ class TrialActor:
         except BaseException as error:
             return [_failure(error, traceback.format_exc())]
         self._flush()
-        return [_failure(message[1], message[2]) if message[0] == "error" else message for message in messages]
+        return [self._complete(message) for message in messages]
+
+    def _complete(self, message: Message) -> Message:
+        if message[0] == "error":
+            return _failure(message[1], message[2])
+        if message[0] == "done":
+            assert isinstance(self._trainable, FunctionTrainable)
+            self._trainable.stop()
+            return ("done", not self._trainable.is_running and self._state.is_clean())
+        return message
 
     def save(self, name: str) -> Checkpoint:
         """Stores a checkpoint as ``name`` among the trial's files."""
@@ -149,20 +161,18 @@ class _Tee:
 
 def limit_native_threads(information: TrialInformation) -> None:
     """Lets BLAS, OpenMP and torch use as many threads as the trial has CPUs, unless the user has set OMP_NUM_THREADS."""
-    resources = information.resources
-    threads = max(1, int(resources.head_cpus)) if resources is not None else 1
-    configured = os.environ.get("OMP_NUM_THREADS")
-    if configured is not None and configured != str(threads):
-        return
+    threads = information.native_threads
+    if threads is None or (threads == 1 and os.environ.get("OMP_NUM_THREADS") == "1"):
+        return  # the user's choice; or what every worker begins with
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, str(threads))
+        os.environ[name] = str(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
     if "numpy" in sys.modules:
         try:
             from threadpoolctl import threadpool_limits
         except ImportError:
-            return
+            return  # libraries that are loaded later read the variables
         threadpool_limits(limits=threads)
 
 

@@ -119,7 +119,7 @@ class TuneController:
 
     def waiting_trials(self) -> Iterator[Trial]:
         """PENDING ones, then PAUSED ones."""
-        yield from list(self._by_status[Trial.PENDING].values())
+        yield from self._by_status[Trial.PENDING].values()
         yield from [trial for trial in self._by_status[Trial.PAUSED].values() if trial.trial_id not in self._after_save]
 
     def first_waiting_trial(self, other_than: Trial | None = None) -> Trial | None:

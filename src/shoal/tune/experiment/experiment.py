@@ -57,6 +57,7 @@ class Experiment:
         self.stopping_criterion, self.stopper = _stopping_rules(stop, time_budget_s)
         self.storage = StorageContext(storage_path, self.name, storage_filesystem, sync_config=sync_config)
         self._resources = resources_per_trial
+        self._last_resources = PlacementGroupFactory([{"CPU": 1}])
         self._trial_name_creator = trial_name_creator
         self._trial_dirname_creator = trial_dirname_creator
         self.spec: dict[str, Any] = {
@@ -110,7 +111,7 @@ class Experiment:
             storage=self.storage,
             evaluated_params=evaluated_params,
             experiment_tag=experiment_tag,
-            placement_group_factory=resources or PlacementGroupFactory([{"CPU": 1}]),
+            placement_group_factory=self._shared(resources or PlacementGroupFactory([{"CPU": 1}])),
             checkpoint_config=self.checkpoint_config,
             stopping_criterion=self.stopping_criterion,
             max_failures=self.spec["max_failures"],
@@ -120,6 +121,12 @@ class Experiment:
             trial_dirname_creator=self._trial_dirname_creator,
             restore_path=self.spec["restore"],
         )
+
+    def _shared(self, resources: PlacementGroupFactory) -> PlacementGroupFactory:
+        """One object for equal requests: comparing ten thousand trials is then comparing identities."""
+        if resources != self._last_resources:
+            self._last_resources = resources
+        return self._last_resources
 
     @property
     def path(self) -> str:

@@ -22,6 +22,7 @@ class TrialInformation:
     counters: dict[str, Any] | None = None
     next_checkpoint_index: int = 0
     lockstep: bool = True
+    native_threads: int | None = None
     change_directory: bool = False
     log_files: tuple[str | None, str | None] = (None, None)
     environments: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Where Ray keeps the names of its newer output."""
