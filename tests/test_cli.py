@@ -45,6 +45,8 @@ def test_version_is_said() -> None:
         (["start", "--head", "--redis-password=x"], "--redis-password belongs to clusters of several machines"),
         (["start", "--head", "--port", "6379"], "--port must be 0: a local node opens no port, but got --port=6379"),
         (["start", "--head", "--num-cpus=-1"], "-1.0 is not in the range x>=0"),
+        (["start", "--head", "--labels=zone"], "--labels must be pairs like zone=a,rack=7, but got 'zone'"),
+        (["start", "--head", "--resources=[1]"], "--resources must be a JSON object, but got '[1]'"),
         (["status", "--address", "a:1"], "--address belongs to clusters of several machines"),
         (["up", "cluster.yaml"], "No such command 'up'"),
     ],
@@ -61,12 +63,16 @@ def test_without_a_node_status_and_stop_say_so(temporary: Path) -> None:
 
 
 def test_node_is_started_joined_listed_and_stopped(temporary: Path) -> None:
-    started = command("start", "--head", "--num-cpus=3", "--port=0", "--min-worker-port=0", temporary=temporary)
+    started = command(
+        "start", "--head", "--num-cpus=3", '--resources={"disk": 2}', "--labels=zone=a", "--port=0", temporary=temporary
+    )
     try:
         assert started.returncode == 0, started.stderr
         address = started.stdout.partition("--address='")[2].partition("'")[0]
         with shoal.init(address=address):
             assert shoal.cluster_resources()["CPU"] == 3.0
+            assert shoal.cluster_resources()["disk"] == 2.0
+            assert shoal.nodes()[0]["Labels"]["zone"] == "a"
             assert shoal.get(shoal.remote(os.getppid).remote()) != os.getpid()
         again = command("start", "--head", temporary=temporary)
         assert again.returncode == 1 and "a node runs already" in again.stderr

@@ -6,6 +6,7 @@ programs have started for themselves are listed, and never ended; those of other
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -84,6 +85,28 @@ def _refuse_port(context: click.Context, parameter: click.Parameter, value: int 
         )
 
 
+def _json_object(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        found = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise click.UsageError(f"{parameter.opts[0]} must be a JSON object, but got {value!r}: {error}") from None
+    if not isinstance(found, dict):
+        raise click.UsageError(f"{parameter.opts[0]} must be a JSON object, but got {value!r}")
+    return json.dumps(found)
+
+
+def _labels(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    pairs = [pair.partition("=") for pair in value.split(",") if pair]
+    wrong = [key + sign + text for key, sign, text in pairs if not key or not sign]
+    if wrong:
+        raise click.UsageError(f"--labels must be pairs like zone=a,rack=7, but got {wrong[0]!r} in {value!r}")
+    return json.dumps({key.strip(): text.strip() for key, _, text in pairs})
+
+
 def _with_refused_options(command: Any) -> Any:
     for name in reversed(CLUSTER_OPTIONS):
         command = click.option(f"--{name}", hidden=True, expose_value=False, callback=_refuse_cluster_option)(command)
@@ -96,7 +119,12 @@ def _with_refused_options(command: Any) -> Any:
 @click.option("--head", is_flag=True, help="Start a node that stands alone (required: there are no clusters to join).")
 @click.option("--num-cpus", type=click.FloatRange(min=0), help="CPUs it has; the machine's when not given.")
 @click.option("--num-gpus", type=click.FloatRange(min=0), help="GPUs it has; the machine's when not given.")
+@click.option(
+    "--memory", type=click.IntRange(min=0), help="Bytes of memory that tasks can reserve; what is left when not given."
+)
 @click.option("--object-store-memory", type=click.IntRange(min=0), help="Bytes for objects in memory.")
+@click.option("--resources", callback=_json_object, help="Other resources, as a JSON object: '{\"licence\": 1}'.")
+@click.option("--labels", callback=_labels, help="Labels of the node: zone=a,rack=7.")
 @click.option("--temp-dir", type=click.Path(file_okay=False, path_type=Path), help="Where the folder of its session goes.")
 @click.option("--block", is_flag=True, help="Stay until the node ends.")
 @_with_refused_options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
@@ -25,7 +26,28 @@ def _address_info(engine: NativeEngine) -> dict[str, Any]:
 def _nodes(engine: NativeEngine) -> list[dict[str, Any]]:
     answer = engine.control.request(messages.Nodes())
     assert isinstance(answer, messages.Rows)
-    return [dict(row) for row in answer.rows]
+    return [_node_row(engine, row) for row in answer.rows]
+
+
+def _node_row(engine: NativeEngine, row: dict[str, Any]) -> dict[str, Any]:
+    """A node under the names that programs for Ray ask for. A node of one machine has no ports: they are 0."""
+    info = engine.node.address_info()
+    ports = ("NodeManagerPort", "ObjectManagerPort", "MetricsExportPort", "MetricsAgentPort", "RuntimeEnvAgentPort")
+    return {
+        "NodeID": row["node_id"],
+        "Alive": row["alive"],
+        "NodeManagerAddress": info["node_ip_address"],
+        "NodeManagerHostname": socket.gethostname(),
+        **dict.fromkeys(ports, 0),
+        "ObjectStoreSocketName": info["object_store_address"],
+        "RayletSocketName": info["raylet_socket_name"],
+        "NodeName": engine.node.facts.get("node_name") or info["node_ip_address"],
+        "DeathReason": 0,
+        "DeathReasonMessage": "",
+        "alive": row["alive"],
+        "Resources": dict(row["resources"]),
+        "Labels": dict(row["labels"]),
+    }
 
 
 def _amounts(message: messages.Message) -> Callable[[NativeEngine], dict[str, float]]:
