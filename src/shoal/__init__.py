@@ -20,6 +20,7 @@ from shoal.core.api import (
     nodes,
     timeline,
 )
+from shoal.core.binding import register_binder
 from shoal.core.decorators import method, remote
 from shoal.core.generators import DynamicObjectRefGenerator, ObjectRefGenerator
 from shoal.core.ids import (
@@ -35,15 +36,22 @@ from shoal.core.ids import (
     WorkerID,
 )
 from shoal.core.logging_config import LoggingConfig
+from shoal.core.native import hooks
 from shoal.core.object_ref import ObjectRef
 from shoal.core.runtime_context import get_runtime_context
 from shoal.core.session import init, is_initialized, shutdown
 
-from shoal.core.native import hooks
-
 __version__ = "0.1.0"
 
 hooks.install()
+
+
+def _bind(what: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    # The graph library is loaded by the first .bind(), and then takes its place.
+    return importlib.import_module("shoal.dag.binder").bind(what, args, kwargs)
+
+
+register_binder(_bind)
 
 ObjectID = ObjectRef
 

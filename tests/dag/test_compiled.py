@@ -64,6 +64,20 @@ def test_executions_keep_their_order_and_the_actor_its_state() -> None:
     graph.teardown()
 
 
+def test_the_public_get_reads_results_once() -> None:
+    worker = Worker.remote()
+    with InputNode() as inp:
+        graph = MultiOutputNode([worker.echo.bind(inp), worker.echo.bind(inp)]).experimental_compile()
+        single = worker.echo.bind(inp).experimental_compile()
+    assert shoal.get(graph.execute(1)) == [1, 1]
+    ref = single.execute(2)
+    assert shoal.get(ref, timeout=30) == 2
+    with pytest.raises(ValueError, match="only be called once"):
+        shoal.get(ref)
+    with pytest.raises(TypeError):
+        shoal.wait([single.execute(3)])  # type: ignore[list-item]
+
+
 def test_results_can_be_read_in_any_order() -> None:
     with InputNode() as inp:
         graph = Worker.remote().echo.bind(inp).experimental_compile()

@@ -20,9 +20,15 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
 
     ``timeout`` is in seconds: None or a negative number waits as long as it takes, 0 only looks. Raises GetTimeoutError (also a
     TimeoutError), the task's own error as soon as one member has failed, and ValueError for anything but a reference or a list
-    of them. A stream (ObjectRefGenerator) is returned as it is."""
+    of them. A stream (ObjectRefGenerator) is returned as it is.
+
+    Results that something else keeps, like those of a compiled graph, have a method ``__shoal_get__(timeout)``, which is asked."""
     if isinstance(refs, ObjectRefGenerator):
         return refs
+    if hasattr(type(refs), "__shoal_get__"):
+        return refs.__shoal_get__(timeout)
+    if type(refs) is list and refs and all(hasattr(type(ref), "__shoal_get__") for ref in refs):
+        return [ref.__shoal_get__(timeout) for ref in refs]
     timeout_s = _get_timeout(timeout)
     if is_ref(refs):
         return session.current_engine().get([refs], timeout_s)[0]

@@ -44,6 +44,9 @@ class CompiledDAGRef(_SingleRead):
             raise ValueError("get() can only be called once on a CompiledDAGRef, and it was already called")
         return self._graph.read(self, self._execution, self._output, timeout)
 
+    def __shoal_get__(self, timeout: float | None) -> Any:
+        return self.get(timeout)
+
     def mark_read(self) -> None:
         """For the graph: the result was handed out."""
         self._read = True
