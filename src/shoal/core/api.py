@@ -22,7 +22,7 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
     TimeoutError), the task's own error as soon as one member has failed, and ValueError for anything but a reference or a list
     of them. A stream (ObjectRefGenerator) is returned as it is.
 
-    Results that something else keeps, like those of a compiled graph, have a method ``__shoal_get__(timeout)``, which is asked."""
+    Results that something else keeps, as a compiled graph does, have a method ``__shoal_get__(timeout)``, which is asked."""
     if isinstance(refs, ObjectRefGenerator):
         return refs
     if hasattr(type(refs), "__shoal_get__"):
