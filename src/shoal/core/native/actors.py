@@ -16,7 +16,7 @@ from shoal.core.native.classes import InfeasibleError
 from shoal.core.native.control import RequestFailed
 from shoal.core.native.tasks import retried, submitter
 from shoal.core.session import current_session
-from shoal.exceptions import ActorAlreadyExistsError
+from shoal.exceptions import ActorAlreadyExistsError, ActorHandleNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +113,7 @@ class Actors:
             mailbox=state.mailboxes[group],
             signature=method.signature,
             name=f"{state.spec.name}.{method.name}",
-            fallback=ActorMethod(state, method, options, current_session()).remote,
+            fallback=_fallback(state, method, options),
             retries=retries,
             retry_exceptions=bool(options.retried_exceptions) and retries != 0,
             returns=returns,
@@ -225,6 +225,19 @@ class Actors:
         for queue in state.queues.values():
             _kernel.close_queue(queue, report)
         _kernel.fail_record(state.ref.record, report)
+
+
+def _fallback(state: NativeActorState, method: MethodSpec, options: CallOptions) -> Callable[..., Any]:
+    """The slow way to call ``method``. It must not keep ``state``, which keeps the submitter: the actor would never end."""
+    weak, made_in = weakref.ref(state), current_session()
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        living = weak()
+        if living is None:
+            raise ActorHandleNotFoundError(f"the actor whose method {method.name} is called has no handle left in this process")
+        return ActorMethod(living, method, options, made_in).remote(*args, **kwargs)
+
+    return call
 
 
 def _hashable(options: CallOptions) -> bool:
