@@ -71,8 +71,10 @@ def test_wrong_uses(worker: shoal.actor.ActorHandle) -> None:
         worker.work.remote()
     with pytest.raises(AttributeError, match="no attribute 'wrok'"):
         worker.wrok
-    with pytest.raises(NotImplementedError, match=r"shoal\.dag"):
-        worker.work.bind(1)
+
+
+def test_bind_makes_a_node_of_a_graph(worker: shoal.actor.ActorHandle) -> None:
+    assert type(worker.work.bind(1)).__module__.startswith("shoal.dag.")
 
 
 def test_a_handle_lists_its_methods(worker: shoal.actor.ActorHandle) -> None:

@@ -116,9 +116,8 @@ def test_it_looks_like_its_function() -> None:
     assert add.__name__ == "add" and add.__doc__ == "Adds." and add.__module__ == __name__
 
 
-def test_bind_without_a_graph_library_says_so() -> None:
-    with pytest.raises(NotImplementedError, match=r"shoal\.dag"):
-        add.bind(1)
+def test_bind_makes_a_node_of_a_graph() -> None:
+    assert type(add.bind(1)).__module__.startswith("shoal.dag.")
 
 
 def test_it_pickles_without_its_submitter(engine: FakeEngine) -> None:
