@@ -68,7 +68,7 @@ def test_the_old_names_still_answer_with_a_warning(engine: FakeEngine) -> None:
     context = shoal.get_runtime_context()
     engine.facts.update(task_id=b"t" * 24, actor_id=b"a" * 16)
     for name in ("job_id", "node_id", "task_id", "actor_id"):
-        with pytest.warns(DeprecationWarning, match=rf"use get_{name}\(\)"):
+        with pytest.warns(DeprecationWarning, match=rf"Use get_{name}\(\) instead"):
             assert getattr(context, name).hex() == getattr(context, f"get_{name}")()
     with pytest.warns(DeprecationWarning, match="get"):
         assert set(context.get()) == {"job_id", "node_id", "task_id", "actor_id", "namespace"}

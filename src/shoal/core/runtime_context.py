@@ -162,7 +162,7 @@ class RuntimeContext:
 
 
 def _warn_deprecated(name: str, instead: str) -> None:
-    warnings.warn(f"RuntimeContext.{name} is deprecated: use {instead}", DeprecationWarning, stacklevel=3)
+    warnings.warn(f"RuntimeContext.{name} is deprecated. Use {instead} instead", DeprecationWarning, stacklevel=3)
 
 
 def _hex(value: Any) -> str:

@@ -28,6 +28,8 @@ class Process:
     is_worker: bool = False
     actor_id: bytes | None = None
     actor_name: str = ""
+    class_path: str = ""  # module and name of the actor's class
+    describe: Callable[[], str] = str  # the actor's repr, or its class's name while it is being constructed
     own_state: Callable[[], NativeActorState] | None = None  # makes a handle's state of this actor
     is_async_actor: bool = False
     restarts: int = 0
@@ -97,6 +99,10 @@ def facts(engine: NativeEngine) -> dict[str, Any]:
     return found
 
 
+def _function_name(call: Call) -> str:
+    return f"{process.class_path}.{call.method}" if process.class_path else call.method or call.name
+
+
 def _execution_facts() -> dict[str, Any]:
     record = current_record()
     if not record:
@@ -108,6 +114,6 @@ def _execution_facts() -> dict[str, Any]:
     return {
         "task_id": ref.binary()[:24],
         "task_name": call.task_name if call else None,
-        "task_function_name": (call.method or call.name) if call else None,
+        "task_function_name": _function_name(call) if call else None,
         "is_canceled": _kernel.record_cancelled(record),
     }

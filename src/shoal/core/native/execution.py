@@ -142,7 +142,13 @@ def leave(status: int) -> None:
 def task_error(error: BaseException, name: str) -> exceptions.RayTaskError:
     """What a caller is to see of ``error``: a dependency's error keeps its first cause."""
     actor_id = context.process.actor_id
-    return exceptions.RayTaskError.from_exception(name, error, actor_id=actor_id.hex() if actor_id else None)
+    if actor_id is None:
+        return exceptions.RayTaskError.from_exception(name, error)
+    try:
+        shown = context.process.describe()
+    except Exception as failure:  # a __repr__ of the user's
+        shown = f"<{context.process.class_path} whose repr raised {type(failure).__name__}>"
+    return exceptions.RayTaskError.from_exception(name, error, actor_id=actor_id.hex(), actor_repr=shown)
 
 
 def fail(task: Task, error: BaseException) -> None:

@@ -45,10 +45,12 @@ def main_actor(slot: int, spec: bytes) -> None:
     engine = _become_worker(slot, namespace=job_namespace, environment=environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.is_async_actor = class_spec.is_async
+    process.class_path, process.describe = f"{class_spec.module}.{class_spec.name}", lambda: class_spec.name
     process.own_state = engine.actors.restore_own(record, actor_id, class_spec, options, queues)
     for queue in queues.values():
         _kernel.serve_mailbox(queue)
     instance = _construct(record, class_spec.name)
+    process.describe = lambda: repr(instance)
     handlers = Handlers(lambda call: _method(instance, call))
     process.on_leave = lambda: _shut_down(instance)
     if class_spec.is_async:
