@@ -128,6 +128,7 @@ class Arena {
   void wake_slot(u32 slot);
   void wake_all();
   void ring();
+  void announce(u32 queue);  // something was pushed, or a worker that was counted on is gone
   void wake_queue(Queue& q, int count);
 
   // ---- wait.cpp: call without the GIL. Deadlines in ns of CLOCK_MONOTONIC, < 0: none.
@@ -172,7 +173,6 @@ class Arena {
   void release_dependents(u32 i);
   void walk_dependents(u32 first);
   void push_ready(u32 i);
-  void announce(u32 queue);
   bool link(u32 queue, u32 i, bool front, u32* follower);
   void discard(u32 i);  // taken off a list although it is sealed already
   u64 allocate(u64 bytes, u64* noted);

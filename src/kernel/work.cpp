@@ -401,11 +401,13 @@ static PyObject* run(PyObject*, PyObject* args) {
   for (;;) {
     if (!is_mailbox) {
       u32 assigned = s.queue.load();
-      if (assigned == kQueueExit) Py_RETURN_NONE;
       if (assigned != queue) {
+        // Whoever pushed in the meantime may have counted on this worker, which was still asleep: tell somebody else.
+        if (queue && arena->queue(queue).length.load()) arena->announce(queue);
         if (queue && arena->head->starving.load()) arena->ring();
-        queue = assigned;
+        queue = assigned == kQueueExit ? 0 : assigned;
       }
+      if (assigned == kQueueExit) Py_RETURN_NONE;
       if (!queue) {
         arena->deactivate();
         u32 seen = s.wake.load();

@@ -75,8 +75,9 @@ class _Service:
                 self.running[task] = self.loop.create_task(self._execute(task, queue))
         return found
 
-    def wants_work(self) -> bool:
-        return any(self._open[queue] < limit for queue, limit in self.limits.items())
+    def open_queues(self) -> list[int]:
+        """Mailboxes that calls may be taken from: a full group leaves its calls where they are."""
+        return [queue for queue, limit in self.limits.items() if self._open[queue] < limit]
 
     def closed(self) -> bool:
         return not self.running and all(_kernel.queue_closed(queue) for queue in self.limits)
@@ -189,8 +190,8 @@ class _MailboxSelector(selectors.DefaultSelector):
         ready = self._select(0)
         if ready:
             return ready
-        queues = [queue for queue, limit in service.limits.items() if limit]
-        if service.wants_work() and queues and _kernel.spin_work(queues):
+        queues = service.open_queues()
+        if queues and _kernel.spin_work(queues):
             service.pump()
             return self._select(0)
         for queue in queues:
