@@ -81,7 +81,10 @@ class Actors:
             if failure.kind == "name_taken":
                 if options.get_if_exists:
                     return self._import_named(failure.handle)
-                raise ActorAlreadyExistsError(str(failure)) from None
+                raise ActorAlreadyExistsError(
+                    f"The name {options.name} (namespace={namespace}) is already taken by a live actor. Please use a different name, "
+                    f"or get that actor with get_actor({options.name!r}, namespace={namespace!r}), or pass get_if_exists=True."
+                ) from None
             raise ValueError(str(failure)) from failure
         with self._lock:
             self._known[actor_id] = state
