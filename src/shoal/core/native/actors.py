@@ -82,7 +82,7 @@ class Actors:
                 if options.get_if_exists:
                     return self._import_named(failure.handle)
                 raise ActorAlreadyExistsError(
-                    f"The name {options.name} (namespace={namespace}) is already taken by a live actor. Please use a different name, "
+                    f"The name {options.name} (namespace={namespace}) is already taken. Please use a different name, "
                     f"or get that actor with get_actor({options.name!r}, namespace={namespace!r}), or pass get_if_exists=True."
                 ) from None
             raise ValueError(str(failure)) from failure
