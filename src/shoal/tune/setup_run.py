@@ -7,6 +7,7 @@ from typing import Any
 
 import shoal
 from shoal.tune.callback import Callback, CallbackList
+from shoal.tune.experiment.experiment import Experiment
 from shoal.tune.logger import CSVLoggerCallback, JsonLoggerCallback, TBXLoggerCallback
 from shoal.tune.schedulers import FIFOScheduler, TrialScheduler, create_scheduler
 from shoal.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, SearchGenerator, create_searcher
@@ -16,9 +17,10 @@ from shoal.tune.search.variant_generator import has_unresolved_values, parse_spe
 
 
 def prepare_search(
-    search_alg: Any, max_concurrent_trials: int | None, metric: str | None, mode: str | None, config: dict[str, Any]
+    search_alg: Any, max_concurrent_trials: int | None, metric: str | None, mode: str | None, experiment: Experiment
 ) -> tuple[SearchAlgorithm, dict[str, Any]]:
     """The search algorithm, knowing metric, mode and space, and the configuration that is left for the experiment."""
+    config = experiment.spec["config"]
     if isinstance(search_alg, str):
         search_alg = create_searcher(search_alg)
     if search_alg is None:
@@ -33,7 +35,8 @@ def prepare_search(
         _check_space(config)
         return search_alg, config
     space = dict(config)
-    taken = set_search_properties_backwards_compatible(search_alg.set_search_properties, metric, mode, space)
+    more = {key: value for key, value in experiment.public_spec.items() if key != "config"}
+    taken = set_search_properties_backwards_compatible(search_alg.set_search_properties, metric, mode, space, **more)
     if has_unresolved_values(config):
         if not taken:
             raise ValueError(

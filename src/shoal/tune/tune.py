@@ -152,7 +152,7 @@ def _run_one(
     """Runs one experiment to its end and returns its trials."""
     mode = mode or ("max" if metric else None)
     resources = cluster_resources()
-    searcher, left = prepare_search(search_alg, max_concurrent_trials, metric, mode, experiment.spec["config"])
+    searcher, left = prepare_search(search_alg, max_concurrent_trials, metric, mode, experiment)
     experiment.spec["config"] = left
     chosen_scheduler = prepare_scheduler(scheduler, metric, mode)
     all_callbacks: CallbackList = prepare_callbacks(callbacks)
