@@ -125,7 +125,9 @@ def test_calls_with_retries_are_queued_again_at_a_restart() -> None:
     node.started(actor)
     out: list[e.Instruction] = []
     node._do_requeuetask = out.append  # type: ignore[method-assign,assignment]
-    kill_process(node, slot_of(node, actor), -9, (dead_call(901, retries=1), dead_call(902, retries=-1), dead_call(903, -1, True)))
+    kill_process(
+        node, slot_of(node, actor), -9, (dead_call(901, retries=1), dead_call(902, retries=-1), dead_call(903, -1, True))
+    )
     assert [item.record for item in out if isinstance(item, e.RequeueTask)] == [901, 902]
     assert node.failed[903].kind == "cancelled"
 

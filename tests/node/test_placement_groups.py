@@ -165,4 +165,10 @@ def test_the_table_lists_all_groups() -> None:
     node = SimulatedNode()
     make(node, [{"CPU": 1}], name="n", strategy="STRICT_PACK")
     (row,) = node.request(m.PlacementGroupTable()).groups
-    assert (row.group_id, row.name, row.strategy, row.state, row.bundles) == (GROUP, "n", "STRICT_PACK", "CREATED", [{"CPU": 1.0}])
+    assert (row.group_id, row.name, row.strategy, row.state, row.bundles) == (
+        GROUP,
+        "n",
+        "STRICT_PACK",
+        "CREATED",
+        [{"CPU": 1.0}],
+    )

@@ -322,6 +322,8 @@ class Brain:
     # ------------------------------------------------------------ helpers
 
     def _emit(self, instruction: Instruction) -> None:
+        if isinstance(instruction, CloseQueue):
+            self.leases.queues.pop(instruction.queue, None)  # nobody is leased to it any more
         self._out.append(instruction)
 
     def _kill(self, process: Process, reason: str) -> None:
@@ -331,8 +333,8 @@ class Brain:
                 self._emit(KillProcess(process.slot, reason))
 
     def _close_class(self, item: SchedulingClass) -> None:
-        for info in self.leases.queues.values():
-            if not info.seen.closed:
+        for info in list(self.leases.queues.values()):
+            if not info.seen.closed and info.seen.class_id == item.class_id:
                 self._close_if_doomed(info.seen.queue, info.seen.class_id)
 
     def _close_if_doomed(self, queue: int, class_id: int) -> None:

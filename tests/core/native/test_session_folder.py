@@ -1,0 +1,60 @@
+"""Session folders are private, and what a dead session left goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shoal.core.native import session_folder
+
+
+def test_the_root_is_for_its_owner_alone(tmp_path: Path) -> None:
+    root = Path(session_folder.root_of(str(tmp_path)))
+    assert root.stat().st_mode & 0o777 == 0o700
+    assert session_folder.root_of(str(tmp_path)) == str(root)
+
+
+def test_a_root_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / f"shoal-{os.getuid()}").mkdir(mode=0o777)
+    (tmp_path / f"shoal-{os.getuid()}").chmod(0o777)
+    with pytest.raises(session_folder.UnsafeFolder, match="0700"):
+        session_folder.root_of(str(tmp_path))
+
+
+def test_a_link_in_place_of_the_root_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / f"shoal-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(session_folder.UnsafeFolder):
+        session_folder.root_of(str(tmp_path))
+
+
+def test_only_folders_of_dead_sessions_are_removed(tmp_path: Path) -> None:
+    root = Path(session_folder.root_of(str(tmp_path)))
+    ended, running = root / "session_1_2", root / "session_2_3"
+    starting, killed_early = root / f"session_3_{os.getpid()}", root / "session_4_999999999"
+    for folder in (ended, running, starting, killed_early):
+        session_folder.make(str(folder))
+    os.close(session_folder.lock(str(ended)))
+    held = session_folder.lock(str(running))
+    removed = session_folder.remove_stale(str(root))
+    assert sorted(removed) == [ended.name, killed_early.name]
+    assert sorted(path.name for path in root.iterdir()) == [running.name, starting.name]
+    os.close(held)
+
+
+def test_the_end_removes_everything(tmp_path: Path) -> None:
+    folder = tmp_path / "session_x"
+    spill = session_folder.make(str(folder))
+    (Path(spill) / "value").write_bytes(b"x")
+    session_folder.remove(str(folder), spill, keep_logs=False)
+    assert not folder.exists()
+
+
+def test_logs_can_be_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "session_x"
+    spill = session_folder.make(str(folder))
+    (folder / "logs" / "a.log").write_text("line")
+    session_folder.remove(str(folder), spill, keep_logs=True)
+    assert [path.name for path in folder.iterdir()] == ["logs"]

@@ -1,0 +1,83 @@
+"""What workers print."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shoal.node import worker_logs
+from shoal.node.event_loop import EventLoop
+from shoal.node.worker_logs import WorkerLogs
+
+
+class Harness:
+    def __init__(self, folder: Path) -> None:
+        self.loop = EventLoop()
+        self.lines: list[tuple[int, bool, str]] = []
+        self.logs = WorkerLogs(
+            self.loop, str(folder), lambda slot, err, lines: self.lines.extend((slot, err, each) for each in lines)
+        )
+
+    def start(self, slot: int) -> tuple[int, int]:
+        out_read, out = os.pipe()
+        err_read, err = os.pipe()
+        self.logs.watch(slot, out_read, err_read)
+        self.logs.set_pid(slot, 100 + slot)
+        return out, err
+
+
+def test_lines_are_forwarded_whole_and_kept(tmp_path: Path) -> None:
+    node = Harness(tmp_path)
+    out, err = node.start(3)
+    os.write(out, b"one\ntw")
+    node.loop.run_once(1.0)
+    assert node.lines == [(3, False, "one")]
+    os.write(out, b"o\n")
+    os.write(err, b"bad\n")
+    node.loop.run_once(1.0)
+    assert sorted(node.lines) == [(3, False, "one"), (3, False, "two"), (3, True, "bad")]
+    os.write(out, b"no newline at the end")
+    os.close(out)
+    os.close(err)
+    assert node.logs.finish(3).splitlines()[-1] == "no newline at the end"
+    assert (tmp_path / "worker-3-103.log").read_bytes().startswith(b"one\ntw")
+
+
+def test_only_the_last_lines_are_reported(tmp_path: Path) -> None:
+    node = Harness(tmp_path)
+    out, err = node.start(1)
+    os.write(out, b"".join(b"%d\n" % i for i in range(100)))
+    os.close(out)
+    os.close(err)
+    assert node.logs.finish(1).split("\n") == [str(i) for i in range(80, 100)]
+    assert node.logs.finish(1) == "", "finished already"
+
+
+def test_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_logs, "FILE_BYTES_MAX", 1000)
+    monkeypatch.setattr(worker_logs, "TOTAL_BYTES_MAX", 5000)
+    node = Harness(tmp_path)
+    for slot in range(1, 30):
+        out, err = node.start(slot)
+        for _ in range(8):
+            os.write(out, b"x" * 299 + b"\n")
+            node.loop.run_once(1.0)
+        os.close(out)
+        os.close(err)
+        node.logs.finish(slot)
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert max(sizes) <= 1300
+    assert sum(sizes) <= 5000 + 2 * 1300
+
+
+def test_bytes_that_are_no_text_do_not_stop_the_rest(tmp_path: Path) -> None:
+    node = Harness(tmp_path)
+    out, err = node.start(1)
+    os.write(out, b"\xff\xfe\nfine\n")
+    node.loop.run_once(1.0)
+    assert [line for _, _, line in node.lines] == ["\ufffd\ufffd", "fine"]
+    os.close(out)
+    os.close(err)
+    node.logs.finish(1)
