@@ -533,7 +533,8 @@ def format_user_traceback(error: BaseException) -> str:
 
 
 def _chained_text(error: RayTaskError) -> str:
-    """The traceback of a task that failed because of another: its own lines, if it had come so far, and then the other's text."""
+    """The traceback of a task that failed because of another: its own lines, if it had come so far, and then the other's
+    text."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_PACKAGE_FOLDER)]
     own = traceback.format_list(frames) if frames else [f"{_DEPENDENCY_NOTE}\n"]
     name = type(error).__name__ if frames else RayTaskError.__name__

@@ -11,7 +11,7 @@ from shoal.core import session
 from shoal.exceptions import RaySystemError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from shoal._kernel import ObjectRef
 
@@ -58,17 +58,26 @@ def _serve() -> None:
         except (RuntimeError, RaySystemError):  # the arena is detached: the session has ended, and its callbacks with it
             due = None
         with _lock:
-            _outstanding = 0 if due is None else _outstanding - len(due)
+            mine = _thread is threading.current_thread()
+            if due:
+                _outstanding -= len(due)
             idle_s = 0.0 if due or _outstanding else idle_s + STEP_S
-            if due is None or idle_s >= LINGER_S:
-                if _thread is threading.current_thread():
-                    _thread = None
-                return
-        for callback in due:
-            try:
-                callback()
-            except Exception:
-                logger.exception("a callback on a sealed object failed")
+            # A thread of an earlier session may have slept through the end of its own.
+            ends = due is None or not mine or idle_s >= LINGER_S
+            if ends and mine:
+                _thread = None
+                _outstanding = 0
+        _call(due or ())
+        if ends:
+            return
+
+
+def _call(callbacks: Iterable[Callable[[], None]]) -> None:
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:
+            logger.exception("a callback on a sealed object failed")
 
 
 def _forget_thread() -> None:
