@@ -24,7 +24,7 @@ class ActorPool:
 
     def __init__(self, actors: Iterable[Any]) -> None:
         self._idle: list[Any] = list(actors)
-        self._pending: deque[tuple[ActorCall, Any]] = deque()
+        self._pending_submits: deque[tuple[ActorCall, Any]] = deque()
         self._running: dict[int, tuple[Any, Any]] = {}  # index of the call -> (refs, actor)
         self._next_submitted = 0
         self._next_returned = 0
@@ -49,7 +49,7 @@ class ActorPool:
     def submit(self, fn: ActorCall, value: Any) -> None:
         """Starts ``fn(actor, value)`` on a free actor, or keeps it until one is free."""
         if not self._idle:
-            self._pending.append((fn, value))
+            self._pending_submits.append((fn, value))
             return
         actor = self._idle.pop()
         try:
@@ -94,7 +94,7 @@ class ActorPool:
 
     def has_free(self) -> bool:
         """Whether an actor is idle and no submitted call waits for one."""
-        return bool(self._idle) and not self._pending
+        return bool(self._idle) and not self._pending_submits
 
     def pop_idle(self) -> Any | None:
         """Takes an idle actor out of the pool; None when there is none."""
@@ -119,15 +119,15 @@ class ActorPool:
 
     def _release(self, actor: Any) -> None:
         self._idle.append(actor)
-        if self._pending:
-            self.submit(*self._pending.popleft())
+        if self._pending_submits:
+            self.submit(*self._pending_submits.popleft())
 
     def _results(self, get_next: Callable[[], Any]) -> Iterator[Any]:
         while self.has_next():
             yield get_next()
 
     def _drop_unread(self) -> None:
-        self._pending.clear()
+        self._pending_submits.clear()
         while self._running:
             _, (_, actor) = self._running.popitem()
             self._idle.append(actor)
