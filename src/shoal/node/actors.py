@@ -130,7 +130,8 @@ class Actors:
         if "ready" in early:
             self.ready(request.record, now_s)
         if "unreferenced" in early:
-            self.unreferenced(request.record)
+            # Whether it was called before it was known here cannot be told.
+            self.unreferenced(request.record, calls_wait=True)
 
     def get(self, actor_id: bytes) -> Actor | None:
         return self._actors.get(actor_id) or self._dead.get(actor_id)
@@ -208,8 +209,8 @@ class Actors:
         if actor.state != "DEAD":
             self.end(actor, self._error(actor, "actor_init_failed", "its constructor raised an error", record))
 
-    def unreferenced(self, record: int) -> None:
-        """The last handle is gone: a running actor leaves by itself, one that waits is dropped."""
+    def unreferenced(self, record: int, calls_wait: bool = False) -> None:
+        """The last handle is gone: a running actor leaves by itself, one that waits for its start is dropped unless calls wait."""
         actor = self._by_record.get(record)
         if actor is None:
             self._early.setdefault(record, set()).add("unreferenced")
@@ -218,7 +219,7 @@ class Actors:
         process = actor.process
         error = self._error(actor, "actor_died", "all handles to it are gone")
         if process is None or actor.killed is not None:
-            if actor.state != "DEAD":
+            if actor.state != "DEAD" and not calls_wait:
                 self.end(actor, error)
         elif actor.state == "ALIVE" and process.slot:
             actor.killed = error

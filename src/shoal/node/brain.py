@@ -271,7 +271,7 @@ class Brain:
         self.actors.ready(event.record, self.now_s)
 
     def _on_actor_unreferenced(self, event: ActorUnreferenced) -> None:
-        self.actors.unreferenced(event.record)
+        self.actors.unreferenced(event.record, event.calls_wait)
 
     def _on_actor_started(self, event: ActorStarted) -> None:
         actor = self.actors.of_record(event.record)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from shoal import _kernel
 from shoal.core.native import messages as m
+from shoal.core.native import session_folder
 from shoal.node.connection import Connection
 from shoal.node.events import DriverConnected
 
@@ -41,10 +42,12 @@ class Clients:
         if driver is not None:
             self.embedded_client = self._add(driver, driver_slot, True).number
 
-    def listen(self, path: str) -> None:
+    def listen(self, folder: str) -> None:
+        """At ``folder``/daemon.sock. The folder is its owner's alone; peers are checked besides."""
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        server.bind(path)
-        os.chmod(path, 0o600)
+        with session_folder.socket_address(folder) as address:
+            server.bind(address)
+            os.chmod(address, 0o600)
         server.listen(512)
         server.setblocking(False)
         self._server = server

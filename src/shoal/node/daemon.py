@@ -101,7 +101,7 @@ class Daemon:
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(self._bell_write, warn_on_full_buffer=False)
-        self.clients.listen(os.path.join(self.config["session_folder"], "daemon.sock"))
+        self.clients.listen(self.config["session_folder"])
         self.loop.add_reader(self._bell_read, self._on_bell)
         threading.Thread(target=self._listen_to_doorbell, name="doorbell", daemon=True).start()
         self.look()
@@ -140,7 +140,9 @@ class Daemon:
                 self.handle(ActorReady(record))
             if unreferenced:
                 self.executor.unreferenced.add(record)
-                self.handle(ActorUnreferenced(record))
+                actor = self.brain.actors.of_record(record)
+                calls_wait = actor is not None and any(map(_kernel.queue_length, actor.request.mailboxes))
+                self.handle(ActorUnreferenced(record, calls_wait))
 
     def _check_constructors(self) -> bool:
         changed = False

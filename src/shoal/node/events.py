@@ -107,9 +107,10 @@ class ActorReady(msgspec.Struct, frozen=True):
 
 
 class ActorUnreferenced(msgspec.Struct, frozen=True):
-    """The last handle is gone and no call waits."""
+    """The last handle is gone. ``calls_wait``: calls made before that are still in its mailboxes."""
 
     record: int
+    calls_wait: bool = False
 
 
 class ActorStarted(msgspec.Struct, frozen=True):

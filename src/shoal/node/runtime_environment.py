@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+from typing import Any, NoReturn
 
-SUPPORTED = ("env_vars", "working_dir", "py_modules")
+from shoal.core.native import environments
+from shoal.node.exit_status import EXIT_ENVIRONMENT_FAILED
+from shoal.node.packages import Packages, UnusablePackage
 
-
-class EnvironmentFailed(Exception):
-    """The environment cannot be set up; ends the worker with EXIT_ENVIRONMENT_FAILED."""
+SUPPORTED = ("env_vars", "working_dir", "py_modules", "excludes", "config", environments.SETUP_HOOK)
+FOLDER = "runtime_environments"
 
 
 def apply_environment(environment: str, session_folder: str) -> None:
-    """``environment``: JSON. Local folders only. Raises EnvironmentFailed, which names what is wrong."""
-    fields = json.loads(environment)
+    """``environment``: as ``environments.encode`` makes it. The setup hook is left to the worker, which has an engine by then.
+
+    What can't be set up ends the process with EXIT_ENVIRONMENT_FAILED; its last output says what is wrong."""
+    fields = environments.decode(environment)
+    fields.pop(environments.CAPTURED_GROUP, None)
     unsupported = sorted(set(fields) - set(SUPPORTED))
     if unsupported:
-        raise EnvironmentFailed(f"runtime_env fields {unsupported} are not supported; supported are {list(SUPPORTED)}")
+        _fail(f"the fields {unsupported} of runtime_env are not supported; supported are {list(SUPPORTED)}")
+    try:
+        with environments.setup_limit(fields):
+            _set_up(fields, Packages(os.path.join(session_folder, FOLDER)))
+    except (UnusablePackage, environments.SetupTimeout, OSError) as error:
+        _fail(f"{error}")
+
+
+def _set_up(fields: dict[str, Any], packages: Packages) -> None:
     for name, value in fields.get("env_vars", {}).items():
         os.environ[name] = os.path.expandvars(value)
+    excludes = fields.get("excludes") or []
     for module in fields.get("py_modules", []):
-        path = _existing_folder(module, "py_modules")
+        path = packages.folder_of(module, "py_modules", excludes)
         # A package's folder is importable by its name, a plain folder by what is in it.
         sys.path.insert(0, os.path.dirname(path) if os.path.exists(os.path.join(path, "__init__.py")) else path)
     if fields.get("working_dir"):
-        path = _existing_folder(fields["working_dir"], "working_dir")
+        path = packages.folder_of(fields["working_dir"], "working_dir", excludes)
         os.chdir(path)
         sys.path.insert(0, path)
 
 
-def _existing_folder(path: str, field: str) -> str:
-    full = os.path.abspath(os.path.expanduser(path))
-    if not os.path.isdir(full):
-        raise EnvironmentFailed(f"runtime_env {field}={path!r} is no local folder")
-    return full
+def _fail(reason: str) -> NoReturn:
+    print(f"{environments.failure_prefix()}{reason}", file=sys.stderr, flush=True)
+    raise SystemExit(EXIT_ENVIRONMENT_FAILED)

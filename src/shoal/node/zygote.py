@@ -315,6 +315,7 @@ def _apply_environment(command: Any, config: dict[str, Any]) -> None:
         visible = config["devices"].get(name) or []
         chosen = [visible[index] if index < len(visible) else str(index) for index in indices]
         os.environ[VISIBLE_DEVICES.get(name, f"{name}_VISIBLE_DEVICES")] = ",".join(chosen)
+    config["environment"] = command.environment
     if command.environment:
         config["apply_environment"](command.environment, config["session_folder"])
 

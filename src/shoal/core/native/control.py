@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from shoal.core.native.session_folder import socket_address
 from shoal.exceptions import GetTimeoutError, LocalRayletDiedError, RaySystemError
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class ControlClient:
 
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            link.connect(os.path.join(session_folder, "daemon.sock"))
+            with socket_address(session_folder) as address:
+                link.connect(address)
             link.sendall(m.encode_frame(1, m.Hello(os.getpid(), slot, namespace, log_to_driver)))
             data, fds, _, _ = socket.recv_fds(link, 1 << 16, 1)
             reader = m.FrameReader()

@@ -11,8 +11,11 @@ import contextlib
 import fcntl
 import os
 import stat
+from collections.abc import Iterator
 
 LOCK_NAME = "daemon.lock"
+SOCKET_NAME = "daemon.sock"
+SOCKET_PATH_BYTES_MAX = 108
 
 
 class UnsafeFolder(Exception):
@@ -46,6 +49,20 @@ def make(folder: str) -> str:
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
     return spill
+
+
+@contextlib.contextmanager
+def socket_address(folder: str) -> Iterator[str]:
+    """The path of the daemon's socket, for bind or connect. A path too long for a socket's name goes by the folder's descriptor."""
+    path = os.path.join(folder, SOCKET_NAME)
+    if len(os.fsencode(path)) < SOCKET_PATH_BYTES_MAX:
+        yield path
+        return
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{SOCKET_NAME}"
+    finally:
+        os.close(fd)
 
 
 def lock(folder: str) -> int:
