@@ -64,8 +64,16 @@ def test_tasks_and_objects_are_listed_while_their_references_live() -> None:
 def test_what_an_actor_printed_is_in_its_log() -> None:
     printer = Printer.remote()
     pid = shoal.get(printer.say.remote("in the log"))
-    deadline_s = time.monotonic() + 5
-    while not state.list_logs(glob_filter=f"*-{pid}.log") and time.monotonic() < deadline_s:
-        time.sleep(0.01)  # the node writes the file: no event reaches this process
+    following = state.get_log(filename=_log_of(pid), follow=True)
+    assert next(following) == "in the log\n"
     assert "in the log\n" in list(state.get_log(pid=pid))
     assert "in the log\n" in list(state.get_log(actor_id=printer._actor_id.hex(), tail=5))
+
+
+def _log_of(pid: int) -> str:
+    deadline_s = time.monotonic() + 5
+    while time.monotonic() < deadline_s:
+        for names in state.list_logs(glob_filter=f"*-{pid}.log").values():
+            return names[0]
+        time.sleep(0.01)  # the node makes the file: no event reaches this process
+    raise AssertionError(f"process {pid} has no log file")

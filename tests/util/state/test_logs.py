@@ -53,6 +53,18 @@ def test_following_gives_lines_as_they_come(folder: Path, monkeypatch: pytest.Mo
     assert [next(lines), next(lines), next(lines)] == ["started\n", "later\n", "later\n"]
 
 
+def test_following_waits_for_the_end_of_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "daemon.log").write_text("sta")
+    rest = iter(["rted", "\n"])
+
+    def write_instead_of_sleeping(_: float) -> None:
+        with (folder / "daemon.log").open("a") as file:
+            file.write(next(rest))
+
+    monkeypatch.setattr(logs.time, "sleep", write_instead_of_sleeping)
+    assert next(get_log(filename="daemon.log", follow=True)) == "started\n"
+
+
 def test_files_outside_of_the_folder_cannot_be_read(tmp_path: Path) -> None:
     for filename in ("../secret", "missing.out", "/etc/hostname"):
         with pytest.raises(RayStateApiException, match="there is no log file"):

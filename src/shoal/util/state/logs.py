@@ -89,12 +89,18 @@ def _decoded(lines: Iterator[bytes], encoding: str | None, errors: str, filter_a
 
 
 def _lines(path: Path, follow: bool, tail: int) -> Iterator[bytes]:
+    unfinished = b""
     with path.open("rb") as file:
-        yield from file if tail < 0 else deque(file, maxlen=tail)
-        while follow:
-            line = file.readline()
-            if line:
+        for line in file if tail < 0 else deque(file, maxlen=tail):
+            if follow and not line.endswith(b"\n"):
+                unfinished = line
+            else:
                 yield line
+        while follow:
+            unfinished += file.readline()
+            if unfinished.endswith(b"\n"):
+                yield unfinished
+                unfinished = b""
             else:
                 time.sleep(_FOLLOW_INTERVAL_S)
 
