@@ -6,6 +6,7 @@ Libraries (``shoal.util``, ``shoal.tune``, ...) are imported when they are first
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Any
 
 from shoal import exceptions
@@ -102,6 +103,7 @@ __all__ = [
     "init",
     "is_initialized",
     "kill",
+    "logger",
     "method",
     "nodes",
     "put",
@@ -110,6 +112,9 @@ __all__ = [
     "timeline",
     "wait",
 ]
+
+logger = logging.getLogger("shoal")
+"""Shoal's own messages; programs add theirs to it."""
 
 
 def __getattr__(name: str) -> Any:

@@ -394,9 +394,13 @@ class TuneController:
         result.setdefault("trial_id", trial.trial_id)
         trial.last_result = result
         flat = flatten_dict(result)
+        if TRAINING_ITERATION in result:
+            self.stopper(trial.trial_id, result)  # stoppers see the end of a function as its last result once more, as in Ray
         self.scheduler.on_trial_complete(self, trial, flat)
         self.search_alg.on_trial_complete(trial.trial_id, result=flat)
         self._terminate(trial)
+        if self.stop_reason is None and self.stopper.stop_all():
+            self._stop_all("the stopping rule of the experiment is met")
 
     # -- checkpoints
     def _save(self, trial: Trial, then: str) -> None:

@@ -57,6 +57,7 @@ class Experiment:
         self.stopping_criterion, self.stopper = _stopping_rules(stop, time_budget_s)
         self.storage = StorageContext(storage_path, self.name, storage_filesystem, sync_config=sync_config)
         self._resources = resources_per_trial
+        self._folders: set[str] = set()
         self._last_resources = PlacementGroupFactory([{"CPU": 1}])
         self._trial_name_creator = trial_name_creator
         self._trial_dirname_creator = trial_dirname_creator
@@ -104,7 +105,7 @@ class Experiment:
         resources = as_placement_group_factory(self._resources, config)
         if resources is None:
             resources = self.trainable.default_resource_request(config)
-        return Trial(
+        trial = Trial(
             self.trainable_name,
             config=config,
             trial_id=trial_id,
@@ -121,6 +122,11 @@ class Experiment:
             trial_dirname_creator=self._trial_dirname_creator,
             restore_path=self.spec["restore"],
         )
+        folder = str(trial.storage.trial_dir_name)
+        if folder in self._folders:
+            trial.storage = self.storage.for_trial(f"{folder}_{trial_id}")
+        self._folders.add(str(trial.storage.trial_dir_name))
+        return trial
 
     def _shared(self, resources: PlacementGroupFactory) -> PlacementGroupFactory:
         """One object for equal requests: comparing ten thousand trials is then comparing identities."""

@@ -178,8 +178,8 @@ class TrialPlateauStopper(Stopper):
 
 
 class ExperimentPlateauStopper(Stopper):
-    """Stops everything when the ``top`` best values of ``metric`` have a standard deviation of at most ``std``, and that for more
-    than ``patience`` results."""
+    """Stops everything when the ``top`` best values of ``metric`` have a standard deviation of at most ``std``, and that for
+    ``patience`` results."""
 
     def __init__(self, metric: str, std: float = 0.001, top: int = 10, mode: str = "min", patience: int = 0) -> None:
         check_mode(mode, required=True)
@@ -205,7 +205,7 @@ class ExperimentPlateauStopper(Stopper):
             self._iterations += 1
         else:
             self._iterations = 0
-        self._should_stop = self._iterations > self._patience
+        self._should_stop = self._iterations > 0 and self._iterations >= self._patience
         return self._should_stop
 
     def stop_all(self) -> bool:
