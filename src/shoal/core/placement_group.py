@@ -90,17 +90,12 @@ def placement_group(
 
     ``strategy`` is PACK (few nodes), SPREAD (many), STRICT_PACK (one) or STRICT_SPREAD (each its own). ``lifetime="detached"``
     lets it outlive the job. Raises ValueError for bad bundles, strategies, selectors or a name that is taken."""
+    checked, selectors = _checked(bundles, strategy, lifetime, bundle_label_selector)
     for argument, value in (("_soft_target_node_id", _soft_target_node_id), ("topology_strategy", topology_strategy)):
         if value is not None:
             raise NotImplementedError(f"placement_group() does not support {argument}, but got {argument}={value!r}")
-    if strategy not in STRATEGIES:
-        raise ValueError(f"Invalid placement group strategy {strategy}. Supported strategies are: {list(STRATEGIES)}.")
-    if lifetime not in (None, "detached"):
-        raise ValueError(f"Placement group `lifetime` argument must be either `None` or 'detached'. Got {lifetime}.")
     if not isinstance(name, str):
         raise TypeError(f"name must be a string, but got name={name!r}")
-    checked = _checked_bundles(bundles)
-    selectors = _checked_selectors(bundle_label_selector, len(checked))
     group_id = session.current_engine().request(
         "placement_group_create",
         bundles=checked,
@@ -110,6 +105,31 @@ def placement_group(
         bundle_label_selector=selectors,
     )
     return PlacementGroup(PlacementGroupID(bytes(group_id)), checked)
+
+
+def validate_placement_group(
+    bundles: list[dict[str, float]],
+    strategy: str = "PACK",
+    lifetime: str | None = None,
+    _soft_target_node_id: str | None = None,
+    bundle_label_selector: list[dict[str, str]] | None = None,
+) -> None:
+    """Raises what ``placement_group`` would raise for these arguments, and reserves nothing."""
+    _checked(bundles, strategy, lifetime, bundle_label_selector)
+    if _soft_target_node_id is not None:
+        raise NotImplementedError(
+            f"placement_group() does not support _soft_target_node_id, but got _soft_target_node_id={_soft_target_node_id!r}"
+        )
+
+
+def validate_bundles(bundles: Any) -> None:
+    """Raises ValueError when ``bundles`` can't be those of a placement group."""
+    _checked_bundles(bundles)
+
+
+def validate_bundle_label_selector(selectors: Any) -> None:
+    """Raises ValueError when ``selectors`` is no list of label selectors."""
+    _checked_selectors(selectors, None)
 
 
 def remove_placement_group(placement_group: PlacementGroup) -> None:
@@ -184,6 +204,17 @@ def _require_group(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a PlacementGroup, but got {value!r}")
 
 
+def _checked(
+    bundles: Any, strategy: Any, lifetime: Any, selectors: Any
+) -> tuple[list[dict[str, float]], list[dict[str, str]] | None]:
+    if strategy not in STRATEGIES:
+        raise ValueError(f"Invalid placement group strategy {strategy}. Supported strategies are: {list(STRATEGIES)}.")
+    if lifetime not in (None, "detached"):
+        raise ValueError(f"Placement group `lifetime` argument must be either `None` or 'detached'. Got {lifetime}.")
+    checked = _checked_bundles(bundles)
+    return checked, _checked_selectors(selectors, len(checked))
+
+
 def _checked_bundles(bundles: Any) -> list[dict[str, float]]:
     if not isinstance(bundles, list):
         raise ValueError(f"Placement group bundles must be a list, got {type(bundles)}.")
@@ -206,12 +237,12 @@ def _checked_bundle(bundle: Any, bundles: Any) -> dict[str, float]:
     return {name: amount for name, amount in checked.items() if amount}
 
 
-def _checked_selectors(selectors: Any, count: int) -> list[dict[str, str]] | None:
+def _checked_selectors(selectors: Any, count: int | None) -> list[dict[str, str]] | None:
     if not selectors:
         return None
     if not isinstance(selectors, list):
         raise ValueError(f"Placement group bundle_label_selector must be a list, got {type(selectors)}.")
-    if len(selectors) != count:
+    if count is not None and len(selectors) != count:
         raise ValueError(
             f"Invalid bundle label selector {selectors}. "
             f"The length of `bundle_label_selector` should equal the length of `bundles`: {len(selectors)} is not {count}."

@@ -111,6 +111,7 @@ class Zygote:
         from shoal.node.runtime_environment import apply_environment
 
         control.set_worker_facts(self._config)
+        self._config["set_worker_facts"] = control.set_worker_facts
         self._config["main_worker"], self._config["main_actor"] = module.main_worker, module.main_actor
         self._config["apply_environment"] = apply_environment
 
@@ -315,7 +316,7 @@ def _apply_environment(command: Any, config: dict[str, Any]) -> None:
         visible = config["devices"].get(name) or []
         chosen = [visible[index] if index < len(visible) else str(index) for index in indices]
         os.environ[VISIBLE_DEVICES.get(name, f"{name}_VISIBLE_DEVICES")] = ",".join(chosen)
-    config["environment"] = command.environment
+    config["set_worker_facts"]({"environment": command.environment})
     if command.environment:
         config["apply_environment"](command.environment, config["session_folder"])
 

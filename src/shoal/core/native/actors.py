@@ -12,7 +12,7 @@ from shoal import _kernel
 from shoal.core import serialization
 from shoal.core.actor_handle import ActorMethod
 from shoal.core.native import exports, messages
-from shoal.core.native.classes import InfeasibleError
+from shoal.core.native.classes import InfeasibleError, chosen_group
 from shoal.core.native.control import RequestFailed
 from shoal.core.native.tasks import retried, submitter
 from shoal.core.session import current_session
@@ -30,7 +30,7 @@ DEFAULT_GROUP = ""
 
 
 class NativeActorState:
-    """This process's knowledge of one actor. All handles of the actor in the process share it: calls through any keep their order."""
+    """This process's knowledge of one actor. All its handles here share it: calls through any keep their order."""
 
     def __init__(
         self, ref: ObjectRef, actor_id: bytes, spec: ClassSpec, options: ActorOptions, mailboxes: dict[str, int]
@@ -64,6 +64,7 @@ class Actors:
             found = self._named(options.name, namespace)
             if found is not None:
                 return found
+        self._check_group(spec, options)
         groups = [DEFAULT_GROUP, *spec.concurrency_groups]
         mailboxes = {group: _kernel.create_queue(_kernel.my_slot(), 0, True) for group in groups}
         ref = _kernel.create_actor_record(self._class_record(spec), args, kwargs, list(mailboxes.values()))
@@ -131,9 +132,9 @@ class Actors:
         found = self._named(name, namespace)
         if found is None:
             raise ValueError(
-                f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a named actor you "
-                f"didn't create. 2. The named actor died. 3. You did not use a namespace matching the namespace of the actor "
-                f"(here {namespace!r})."
+                f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a named actor "
+                f"you didn't create. 2. The named actor died. 3. You did not use a namespace matching the namespace of the "
+                f"actor (here {namespace!r})."
             )
         return found
 
@@ -183,6 +184,7 @@ class Actors:
     def _creation(self, state: NativeActorState, namespace: str) -> messages.CreateActor:
         options, spec, engine = state.options, state.spec, self._engine
         group = engine.captured_group()
+        chosen = chosen_group(options.scheduling_strategy, group)
         classes = engine.classes
         handle = pickle.dumps((state.ref.record, state.ref.uid, state.actor_id, state.spec, options, state.queues))
         facts = (
@@ -193,7 +195,7 @@ class Actors:
             namespace,
             state.queues,
             engine.namespace,
-            classes.environment(options.runtime_env),
+            b"" if chosen is None else chosen.group_id,
         )
         return messages.CreateActor(
             record=state.ref.record,
@@ -213,10 +215,17 @@ class Actors:
             handle=handle,
         )
 
+    def _check_group(self, spec: ClassSpec, options: ActorOptions) -> None:
+        """Raises ValueError when the actor fits no bundle of the placement group it is to run in."""
+        chosen = chosen_group(options.scheduling_strategy, self._engine.captured_group())
+        if chosen is not None:
+            for request in (options.placement_request(), options.running_request()):
+                chosen.check_fits(request, f"the actor {spec.name}")
+
     def _class_record(self, spec: ClassSpec) -> ObjectRef:
         known = self._class_records.get(spec)
         if known is None:
-            code = self._engine.exports.code(spec.cls, f"actor class {spec.name}")
+            code = self._engine.exports.code(spec.cls, f"actor {spec.name}")
             call = exports.Call(kind=exports.CLASS, name=f"{spec.name}.__init__", code=code, method="__init__")
             known = self._class_records[spec] = self._engine.exports.call(call)
         return known

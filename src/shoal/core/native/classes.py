@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
 from shoal.core import serialization
-from shoal.core.native import messages
+from shoal.core.ids import PlacementGroupID
+from shoal.core.native import environments, messages
 from shoal.core.native.control import RequestFailed
+from shoal.core.placement_group import PlacementGroup, check_fits
 from shoal.core.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,
     NodeLabelSchedulingStrategy,
@@ -28,6 +30,27 @@ if TYPE_CHECKING:
     from shoal.core.runtime_env import RuntimeEnv
 
 
+CapturedGroup = bytes
+"""The id of the placement group that work started here inherits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenGroup:
+    """Where in which placement group something runs, and whether what it starts runs there too."""
+
+    group: PlacementGroup
+    bundle_index: int
+    captures: bool
+
+    @property
+    def group_id(self) -> bytes:
+        return self.group.id.binary()
+
+    def check_fits(self, request: dict[str, float], what: str) -> None:
+        """Raises ValueError when no bundle can ever hold ``request``."""
+        check_fits(self.group, self.bundle_index, request, what)
+
+
 class InfeasibleError(Exception):
     """The node can never meet the request. Carries the error that the user is to see."""
 
@@ -39,9 +62,9 @@ class InfeasibleError(Exception):
 class SchedulingClasses:
     """Ids of classes, and the queues of this process for them."""
 
-    def __init__(self, control: ControlClient, job_env: RuntimeEnv | None) -> None:
+    def __init__(self, control: ControlClient, outer_env: dict[str, Any] | None) -> None:
         self._control = control
-        self._job_env = job_env
+        self._outer_env = outer_env
         self._lock = threading.Lock()
         self._ids: dict[bytes, int] = {}
         self._queues: dict[bytes, int] = {}
@@ -52,7 +75,7 @@ class SchedulingClasses:
         self._ids[key] = class_id
         self._queues[key] = queue
 
-    def task_queue(self, options: TaskOptions, parent_group: tuple[bytes, bool] | None) -> int:
+    def task_queue(self, options: TaskOptions, parent_group: CapturedGroup | None) -> int:
         """The queue for tasks under ``options``. Tasks that can never run here get a queue that fails them at once."""
         request = self.request(options.resource_request(), options, parent_group)
         key = messages.encode_frame(0, request)
@@ -71,7 +94,7 @@ class SchedulingClasses:
             self._queues[key] = queue
             return queue
 
-    def actor_class(self, resources: dict[str, float], options: ActorOptions, parent_group: tuple[bytes, bool] | None) -> int:
+    def actor_class(self, resources: dict[str, float], options: ActorOptions, parent_group: CapturedGroup | None) -> int:
         """The class an actor is placed or runs under. Raises InfeasibleError."""
         request = self.request(resources, options, parent_group)
         key = messages.encode_frame(0, request)
@@ -79,22 +102,27 @@ class SchedulingClasses:
             return self._class_id(key, request, is_actor=True)
 
     def request(
-        self, resources: dict[str, float], options: TaskOptions | ActorOptions, parent_group: tuple[bytes, bool] | None
+        self, resources: dict[str, float], options: TaskOptions | ActorOptions, parent_group: CapturedGroup | None
     ) -> messages.RegisterClass:
         """The message that describes what ``options`` ask for."""
-        placement = _placement(options.scheduling_strategy, parent_group)
+        group = chosen_group(options.scheduling_strategy, parent_group)
         return messages.RegisterClass(
             resources=resources,
             label_selector=dict(options.label_selector or {}),
             fallback_label_selectors=[dict(each) for each in options.fallback_strategy or ()],
-            runtime_env=self.environment(options.runtime_env),
-            **placement,
+            runtime_env=self.environment(options.runtime_env, group),
+            **_placement(options.scheduling_strategy, group),
         )
 
-    def environment(self, own: RuntimeEnv | None) -> str:
-        """The job's environment with the task's own laid over it, as JSON with sorted keys; "" for none."""
-        merged = merge_environments(dict(self._job_env or {}), dict(own or {}))
-        return json.dumps(merged, sort_keys=True, default=str) if merged else ""
+    def environment(self, own: RuntimeEnv | None, group: ChosenGroup | None) -> str:
+        """The surrounding environment with the task's own laid over it, as JSON with sorted keys; "" for none.
+
+        Submitters are kept per process, so whoever hands its placement group down to what it starts is a process of its own
+        kind: the group is then part of the environment."""
+        merged = merge_environments(dict(self._outer_env or {}), dict(own or {}))
+        if group is not None and group.captures:
+            merged[environments.CAPTURED_GROUP] = group.group_id.hex()
+        return environments.encode(merged)
 
     def _class_id(self, key: bytes, request: messages.RegisterClass, *, is_actor: bool) -> int:
         known = self._ids.get(key)
@@ -117,14 +145,22 @@ def merge_environments(outer: dict[str, Any], inner: dict[str, Any]) -> dict[str
     return {name: value for name, value in merged.items() if value not in (None, {}, [])}
 
 
-def _placement(strategy: Any, parent_group: tuple[bytes, bool] | None) -> dict[str, Any]:
-    if strategy is None and parent_group is not None:
-        return {"placement_group": parent_group[0]}
-    if isinstance(strategy, PlacementGroupSchedulingStrategy):
-        group = strategy.placement_group
-        if group is None:
-            return {}
-        return {"placement_group": group.id.binary(), "bundle_index": strategy.placement_group_bundle_index}
+def chosen_group(strategy: Any, parent: CapturedGroup | None) -> ChosenGroup | None:
+    """The group that work under ``strategy`` runs in, started by code that hands down ``parent``."""
+    if strategy is None:
+        return None if parent is None else ChosenGroup(PlacementGroup(PlacementGroupID(parent)), -1, captures=True)
+    if not isinstance(strategy, PlacementGroupSchedulingStrategy):
+        return None
+    group = strategy.placement_group
+    if group is None or group.is_empty:
+        return None
+    captures = strategy.placement_group_capture_child_tasks
+    return ChosenGroup(group, strategy.placement_group_bundle_index, parent is not None if captures is None else captures)
+
+
+def _placement(strategy: Any, group: ChosenGroup | None) -> dict[str, Any]:
+    if group is not None:
+        return {"placement_group": group.group_id, "bundle_index": group.bundle_index}
     if isinstance(strategy, NodeAffinitySchedulingStrategy):
         return {"strategy": "NODE_AFFINITY", "node_id": strategy.node_id, "soft": strategy.soft}
     if isinstance(strategy, NodeLabelSchedulingStrategy):

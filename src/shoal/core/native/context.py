@@ -58,11 +58,9 @@ calls_by_function: dict[int, Call] = {}
 """What this worker has loaded, by the uid of the call record."""
 
 
-def captured_group() -> tuple[bytes, bool] | None:
-    """The placement group that work started here runs in."""
-    if process.placement_group is None or not process.captures_child_tasks:
-        return None
-    return process.placement_group, True
+def captured_group() -> bytes | None:
+    """The placement group that work started here runs in, when this code hands its own down."""
+    return process.placement_group if process.captures_child_tasks else None
 
 
 def current_record() -> int:
@@ -113,6 +111,7 @@ def _execution_facts() -> dict[str, Any]:
     call = execution.call if execution is not None else call
     return {
         "task_id": ref.binary()[:24],
+        "placement_group_id": (call.placement_group if call else b"") or process.placement_group,
         "task_name": call.task_name if call else None,
         "task_function_name": _function_name(call) if call else None,
         "is_canceled": _kernel.record_cancelled(record),

@@ -52,14 +52,13 @@ class NativeEngine:
         self.job_env = job_env
         self.actors_are_detached = actors_are_detached
         self.exports = Exports()
-        self.classes = SchedulingClasses(control, job_env)
+        self.classes = SchedulingClasses(control, None if job_env is None else dict(job_env))
         self.actors = Actors(self)
         self._preloaded: list[str] = []
         self._modules_seen = 0
 
     def preload(self) -> None:
-        """Has later workers forked from a process that has imported what this one has. Called now and then; cheap when nothing is
-        new."""
+        """Has later workers forked from a process that has imported what this one has. Cheap when nothing is new."""
         modules = loaded_modules()
         if modules != self._preloaded:
             self._preloaded = modules
@@ -83,7 +82,7 @@ class NativeEngine:
     def actor_creation_ref(self, actor: NativeActorState) -> ObjectRef:
         return actor.ref
 
-    def captured_group(self) -> tuple[bytes, bool] | None:
+    def captured_group(self) -> bytes | None:
         """The placement group that tasks started here inherit."""
         return context.captured_group()
 

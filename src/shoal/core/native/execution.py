@@ -35,7 +35,7 @@ class Handlers:
         """The callable when the kernel may call it directly; None sends each call through ``execute``."""
         call = self._call(function)
         target = self._target(function.uid, call)
-        plain = call.max_calls == 0 and not call.returns_dynamic and not _yields(target) and not call.runtime_env
+        plain = call.max_calls == 0 and not call.returns_dynamic and not _yields(target)
         return target if plain else None
 
     def execute(self, task: Task) -> None:

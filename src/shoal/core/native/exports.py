@@ -1,7 +1,7 @@
 """Functions, classes and methods on their way to the workers: each is pickled once, and lives in the arena.
 
-A *call record* says how to call something: what it is, its options that matter to who executes it, and (for functions and classes)
-a reference to the pickled code. Tasks and calls name it; the code itself is shared by all call records of equal code.
+A *call record* says how to call something: what it is, its options that matter to who executes it, and (for functions and
+classes) a reference to the pickled code. Tasks and calls name it; the code itself is shared by all call records of equal code.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("shoal")
 
 BLOBS_KEPT = 512
-BIG_BYTES = 1024 * 1024
-TOO_BIG_BYTES = 100 * 1024 * 1024
+BIG_BYTES = 10_000_000
+TOO_BIG_BYTES = 100_000_000
 
 FUNCTION = "function"
 METHOD = "method"
@@ -43,7 +43,7 @@ class Call:
     retry_exceptions: bool | tuple[type[BaseException], ...] = False
     max_calls: int = 0
     group: str = ""
-    runtime_env: str = ""
+    placement_group: bytes = b""  # of a task
 
     def __reduce__(self) -> tuple[Callable[..., Call], tuple[Any, ...]]:
         return type(self), (
@@ -56,7 +56,7 @@ class Call:
             self.retry_exceptions,
             self.max_calls,
             self.group,
-            self.runtime_env,
+            self.placement_group,
         )
 
 
@@ -94,14 +94,14 @@ class Exports:
 def _check_size(size_bytes: int, what: str) -> None:
     if size_bytes > TOO_BIG_BYTES:
         raise ValueError(
-            f"The {what} is too large ({size_bytes // 1024**2} MiB > {TOO_BIG_BYTES // 1024**2} MiB). "
+            f"The {what} is too large ({size_bytes // 10**6} MB > {TOO_BIG_BYTES // 10**6} MB). "
             "Check that its definition is not implicitly capturing a large array or other object in scope. "
             "Tip: use put() to store large objects, and pass their references."
         )
     if size_bytes > BIG_BYTES:
         logger.warning(
-            "The %s is very large (%d MiB). Check that its definition is not implicitly capturing a large array or other object "
-            "in scope. Tip: use put() to store large objects, and pass their references.",
+            "The %s is very large (%d MB). Check that its definition is not implicitly capturing a large array or other "
+            "object in scope. Tip: use put() to store large objects, and pass their references.",
             what,
-            size_bytes // 1024**2,
+            size_bytes // 10**6,
         )

@@ -27,7 +27,6 @@ def start(options: InitOptions) -> NativeEngine:
 
 def _start_private(options: InitOptions) -> NativeEngine:
     namespace = options.effective_namespace or str(uuid.uuid4())
-    environment = options.effective_runtime_env
     started = start_embedded(
         NodeOptions(
             num_cpus=options.num_cpus,
@@ -39,8 +38,10 @@ def _start_private(options: InitOptions) -> NativeEngine:
             temp_dir=options.temp_dir,
             node_name=options.node_name,
         ),
-        extra={"namespace": namespace, "job_env": _plain(environment)},
-        meanwhile=lambda: importlib.import_module("shoal.core.native.engine"),  # 40 ms of imports, while the daemon makes its own
+        extra={"namespace": namespace},
+        meanwhile=lambda: importlib.import_module(
+            "shoal.core.native.engine"
+        ),  # 40 ms of imports, while the daemon makes its own
     )
     from shoal.core.native import messages
     from shoal.core.native.control import ControlClient
@@ -101,7 +102,3 @@ def _engine(options: InitOptions, control: ControlClient, node: Node, namespace:
     )
     engine.preload()
     return engine
-
-
-def _plain(environment: Any) -> dict[str, Any]:
-    return {name: value for name, value in dict(environment or {}).items() if isinstance(value, (str, int, float, list, dict))}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from shoal import _kernel
-from shoal.core import session
 from shoal.core.native import exports
+from shoal.core.native.classes import chosen_group
 from shoal.core.remote_function import RemoteFunction
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ ANY_NUMBER = -1
 def task_submitter(engine: NativeEngine, function: FunctionSpec, options: TaskOptions) -> Callable[..., Any]:
     """The kernel's callable for ``function`` under ``options``."""
     returns = options.returns(function.is_generator)
+    group = chosen_group(options.scheduling_strategy, engine.captured_group())
+    if group is not None:
+        group.check_fits(options.resource_request(), f"the remote function {function.name}")
     call = exports.Call(
         kind=exports.FUNCTION,
         name=_shown_name(function, options),
@@ -32,7 +35,7 @@ def task_submitter(engine: NativeEngine, function: FunctionSpec, options: TaskOp
         returns_dynamic=returns == "dynamic",
         retry_exceptions=retried(options.retried_exceptions),
         max_calls=options.call_limit,
-        runtime_env=engine.classes.environment(options.runtime_env),
+        placement_group=b"" if group is None else group.group_id,
     )
     return submitter(
         engine.exports.call(call),
@@ -100,5 +103,3 @@ def retried(retry_exceptions: Any) -> bool | tuple[type[BaseException], ...]:
 
 def _shown_name(function: FunctionSpec, options: TaskOptions) -> str:
     return options.name or function.name
-
-

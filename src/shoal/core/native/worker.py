@@ -1,8 +1,7 @@
-"""What a forked worker does: serve task queues, or live as one actor. Started by the zygote; neither function returns normally."""
+"""What a forked worker does: serve task queues, or live as one actor. Started by the zygote; neither returns normally."""
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import signal
@@ -13,11 +12,12 @@ from shoal import _kernel, exceptions
 from shoal.core import session
 from shoal.core.actor_builtins import BUILT_INS
 from shoal.core.actor_exit import ActorExit
-from shoal.core.native import context, threaded_actor
+from shoal.core.native import context, environments, threaded_actor
 from shoal.core.native.control import worker_facts
 from shoal.core.native.engine import NativeEngine
 from shoal.core.native.execution import Handlers, leave, task_error
 from shoal.core.native.node import WorkerNode
+from shoal.core.runtime_env import RuntimeEnv
 
 CONSTRUCTOR_FAILED_STATUS = 78
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def main_worker(slot: int) -> None:
     """Executes tasks until the daemon ends it."""
-    _become_worker(slot, namespace=str(worker_facts().get("namespace", "")), environment="")
+    _become_worker(slot, namespace=str(worker_facts().get("namespace", "")))
     signal.signal(signal.SIGINT, _interrupt_cancelled)
     _kernel.run(0, Handlers(_function), False)
     leave(0)
@@ -38,11 +38,12 @@ def main_worker(slot: int) -> None:
 
 def main_actor(slot: int, spec: bytes) -> None:
     """Constructs the actor and serves its mailboxes until it is to end."""
-    record, actor_id, class_spec, options, _namespace, queues, job_namespace, environment = pickle.loads(spec)
+    record, actor_id, class_spec, options, _namespace, queues, job_namespace, group = pickle.loads(spec)
     process = context.process
     process.actor_id, process.actor_name = actor_id, options.name or ""
     process.restarts = int(_kernel.record_state(record) == _kernel.SEALED)
-    engine = _become_worker(slot, namespace=job_namespace, environment=environment)
+    process.placement_group = group or None
+    engine = _become_worker(slot, namespace=job_namespace)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.is_async_actor = class_spec.is_async
     process.class_path, process.describe = f"{class_spec.module}.{class_spec.name}", lambda: class_spec.name
@@ -62,10 +63,14 @@ def main_actor(slot: int, spec: bytes) -> None:
     leave(0)
 
 
-def _become_worker(slot: int, *, namespace: str, environment: str) -> NativeEngine:
+def _become_worker(slot: int, *, namespace: str) -> NativeEngine:
     facts = worker_facts()
-    context.process.is_worker = True
-    context.process.runtime_env = json.loads(environment) if environment else {}
+    process = context.process
+    process.is_worker = True
+    process.runtime_env = environments.decode(str(facts.get("environment", "")))
+    captured = process.runtime_env.pop(environments.CAPTURED_GROUP, None)
+    if captured is not None:
+        process.placement_group, process.captures_child_tasks = bytes.fromhex(captured), True
     if os.environ.get("SHOAL_AS_RAY") == "1":
         from shoal import as_ray
 
@@ -77,9 +82,10 @@ def _become_worker(slot: int, *, namespace: str, environment: str) -> NativeEngi
         node,
         namespace=namespace,
         job=int(facts.get("job_id", 1)),
-        job_env=facts.get("job_env") or None,
+        job_env=RuntimeEnv(_validate=False, **process.runtime_env),  # what is started here inherits it
     )
     session.adopt(engine)
+    environments.call_setup_hook(process.runtime_env)
     return engine
 
 

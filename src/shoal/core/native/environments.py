@@ -1,0 +1,92 @@
+"""Runtime environments on their way to the workers: JSON text, equal for equal environments, that names a kind of worker."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import importlib
+import json
+import pickle
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from shoal.core.native.node import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+CAPTURED_GROUP = "captured_placement_group"
+"""Key, beside the fields of a runtime environment, of the group (hex) that the worker hands down to what it starts."""
+SETUP_HOOK = "worker_process_setup_hook"
+SETUP_TIMEOUT_S = 600
+FAILED_STATUS = 79
+"""Exit status of a worker whose environment could not be set up; what it wrote last is the reason."""
+
+_PICKLED = "pickled:"
+
+
+class SetupTimeout(Exception):
+    """Setting up took longer than ``config["setup_timeout_seconds"]``."""
+
+
+def encode(fields: dict[str, Any]) -> str:
+    """JSON with sorted keys; "" for no fields. A hook that is a function travels as its pickle."""
+    if not fields:
+        return ""
+    hook = fields.get(SETUP_HOOK)
+    if callable(hook):
+        from shoal import cloudpickle
+
+        fields = {**fields, SETUP_HOOK: _PICKLED + base64.b64encode(cloudpickle.dumps(hook)).decode()}
+    return json.dumps(fields, sort_keys=True, default=str)
+
+
+def decode(text: str) -> dict[str, Any]:
+    return dict(json.loads(text)) if text else {}
+
+
+def failure_prefix() -> str:
+    return f"[Node {LOOPBACK}] "
+
+
+@contextlib.contextmanager
+def setup_limit(fields: dict[str, Any]) -> Iterator[None]:
+    """Raises SetupTimeout in the block when it takes longer than ``fields["config"]`` allows. Main thread only."""
+    limit_s = (fields.get("config") or {}).get("setup_timeout_seconds", SETUP_TIMEOUT_S)
+    if limit_s < 0:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise SetupTimeout(f"setting up the runtime_env took longer than setup_timeout_seconds={limit_s}")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def call_setup_hook(fields: dict[str, Any]) -> None:
+    """Calls ``worker_process_setup_hook``, a function or the import path of one. Ends the process when it raises."""
+    hook = fields.get(SETUP_HOOK)
+    if hook is None:
+        return
+    try:
+        with setup_limit(fields):
+            _hook_of(hook)()
+    except BaseException:
+        print(f"{failure_prefix()}{SETUP_HOOK} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+        raise SystemExit(FAILED_STATUS) from None
+
+
+def _hook_of(hook: str) -> Any:
+    if hook.startswith(_PICKLED):
+        return pickle.loads(base64.b64decode(hook.removeprefix(_PICKLED)))
+    module, _, name = hook.rpartition(".")
+    return getattr(importlib.import_module(module), name)
