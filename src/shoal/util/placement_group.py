@@ -24,12 +24,12 @@ from shoal.core.placement_group import (
 __all__ = [
     "VALID_PLACEMENT_GROUP_STRATEGIES",
     "PlacementGroup",
+    "_validate_bundle_label_selector",
+    "_validate_bundles",
     "get_current_placement_group",
     "get_placement_group",
     "placement_group",
     "placement_group_table",
     "remove_placement_group",
-    "_validate_bundle_label_selector",
-    "_validate_bundles",
     "validate_placement_group",
 ]
