@@ -28,7 +28,7 @@ class DriverProcess:
 
     def __init__(self, code: str, folder: Path) -> None:
         self.tag = uuid.uuid4().hex
-        environment = {**os.environ, TAG: self.tag, "RAY_TMPDIR": str(folder)}
+        environment = {**os.environ, TAG: self.tag, "RAY_TMPDIR": str(folder), "PYTHONPATH": python_path(folder)}
         source = textwrap.dedent(self.PRELUDE) + textwrap.dedent(code)
         self.process = subprocess.Popen(
             [sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
@@ -66,16 +66,28 @@ class DriverProcess:
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
-        wait_until(lambda: not self.alive(), 5.0)
+        wait_until(
+            lambda: not self.alive(),
+            5.0,
+            lambda: [
+                (pid, Path(f"/proc/{pid}/cmdline").read_bytes(), Path(f"/proc/{pid}/stat").read_text()[:60])
+                for pid in self.alive()
+            ],
+        )
+
+
+def python_path(folder: Path) -> str:
+    """The folder first: modules a test has written there can be imported by everybody."""
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float, state: Callable[[], object] = lambda: "") -> None:
     """Looks again and again, since what other processes do rings no bell here."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline_s, "it did not happen in time"
+        assert time.monotonic() < deadline_s, f"it did not happen in time: {state()}"
         time.sleep(0.005)

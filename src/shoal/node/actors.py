@@ -216,9 +216,11 @@ class Actors:
             self._early.setdefault(record, set()).add("unreferenced")
             return
         actor.unreferenced = True
+        if actor.killed is not None:
+            return  # it is leaving already, behind the calls it has
         process = actor.process
         error = self._error(actor, "actor_died", "all handles to it are gone")
-        if process is None or actor.killed is not None:
+        if process is None:
             if actor.state != "DEAD" and not calls_wait:
                 self.end(actor, error)
         elif actor.state == "ALIVE" and process.slot:
@@ -242,7 +244,8 @@ class Actors:
         self._dead[actor.actor_id] = actor
         while len(self._dead) > DEAD_KEPT:
             del self._dead[next(iter(self._dead))]
-        self._emit(EndActor(ask.record, ask.uid, tuple(ask.mailboxes), error))
+        slot = actor.process.slot if actor.process is not None else 0
+        self._emit(EndActor(ask.record, ask.uid, tuple(ask.mailboxes), error, slot))
         if actor.process is not None:
             self._kill_process(actor.process, error.message)
 

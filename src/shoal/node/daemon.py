@@ -37,7 +37,7 @@ from shoal.node.events import (
 )
 from shoal.node.executor import Executor
 from shoal.node.memory_guard import MemoryGuard
-from shoal.node.process_control import die_with_parent, name_process
+from shoal.node.process_control import become_subreaper, die_with_parent, name_process
 from shoal.node.state_lists import StateLists
 from shoal.node.worker_logs import WorkerLogs
 from shoal.node.zygotes import Zygotes
@@ -45,6 +45,7 @@ from shoal.node.zygotes import Zygotes
 FRUITLESS_PAUSE_S = 0.001
 """The doorbell is listened to again so long after a ring that changed nothing: rings cannot eat a core."""
 TRIM_IDLE_S = 1.0
+WORKERS_END_S = 2.0
 
 
 class Daemon:
@@ -94,6 +95,7 @@ class Daemon:
     def run(self) -> int:
         """Until the node ends; the exit status."""
         name_process("shoal-daemon")
+        become_subreaper()
         parent = self.config.get("parent_pid", 0)
         if self.embedded and parent:
             die_with_parent(signal.SIGTERM, parent)
@@ -165,6 +167,7 @@ class Daemon:
         queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
         dead = dead_tasks(_kernel.repair_slot(slot))
         self.handle(ProcessDied(slot, pid, exit_code, dead, orphans, queues, peak_bytes, log_tail))
+        self.executor.process_gone(slot)
         _kernel.free_queues_of(slot)
         if self._ended is None:
             self.look()
@@ -287,9 +290,14 @@ class Daemon:
         self.loop.call_later(0, lambda: self.end(0))
 
     def zygote_lost(self, dead: list[tuple[int, int]]) -> None:
-        """The processes that died with a zygote: (slot, pid). Their slots are repaired one by one."""
+        """The processes that die with a zygote: (slot, pid; 0: not told yet). Their slots are repaired once they are gone.
+
+        They and what they leave come to us (or to the root zygote), since we are a subreaper."""
+        pids = {slot: pid or _kernel.slot_state(slot).pid for slot, pid in dead}
         leftovers.kill_session(self.config["session_id"], spare={os.getpid(), *self.zygotes.pids()})
-        for slot, pid in dead:
+        leftovers.end_processes([pid for pid in pids.values() if pid], WORKERS_END_S)
+        leftovers.kill_strangers(set(self.zygotes.pids()), set())
+        for slot, pid in pids.items():
             self.on_died(slot, pid, -signal.SIGKILL, 0)
 
     def end(self, status: int, reply_to: tuple[int, int] | None = None) -> None:
@@ -299,6 +307,7 @@ class Daemon:
         self._ended = status
         self.zygotes.end()
         leftovers.kill_session(self.config["session_id"], spare={os.getpid()})
+        leftovers.kill_strangers(set(), set())
         self.logs.drain()
         if reply_to is not None:
             self.clients.reply(*reply_to, m.Done())

@@ -22,6 +22,9 @@ class Executor:
         self._pending: deque[e.Instruction] = deque()
         self._busy = False
         self._held: set[int] = set()  # records of detached actors: one count each
+        self._outlived: dict[
+            int, list[int]
+        ] = {}  # slot of a living process -> records of actors that ended before it: one count each
         self.unreferenced: set[int] = set()  # records whose last count is the daemon's
 
     def execute(self, instructions: list[e.Instruction]) -> None:
@@ -122,6 +125,8 @@ class Executor:
     def _end_actor(self, instruction: e.EndActor) -> None:
         record = instruction.record
         error = error_bytes(instruction.error)
+        if instruction.slot and _kernel.keep(record):
+            self._outlived.setdefault(instruction.slot, []).append(record)
         _kernel.end_actor(record)
         for mailbox in instruction.mailboxes:
             _kernel.close_queue(mailbox, error)
@@ -131,6 +136,11 @@ class Executor:
             if record in counted:
                 counted.discard(record)
                 _kernel.release(record)
+
+    def process_gone(self, slot: int) -> None:
+        """The process at ``slot`` serves nothing any more: the actors that ended before it give back their mailboxes."""
+        for record in self._outlived.pop(slot, ()):
+            _kernel.release(record)
 
     def _reply(self, instruction: e.Reply) -> None:
         self._daemon.clients.reply(instruction.client, instruction.request_id, instruction.message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 
 def has_strangers(known: set[int]) -> bool:
@@ -38,6 +39,16 @@ def kill_strangers(known: set[int], alive_workers: set[str]) -> set[int]:
                 os.waitpid(pid, 0)
             except ChildProcessError:
                 continue
+
+
+def end_processes(pids: list[int], timeout_s: float) -> None:
+    """Kills processes of ours and waits until they are gone (or zombies of somebody else's)."""
+    for pid in pids:
+        _kill(pid)
+    deadline_s = time.monotonic() + timeout_s
+    for pid in pids:
+        while not _is_zombie(pid) and time.monotonic() < deadline_s:
+            time.sleep(0.002)
 
 
 def kill_session(session_id: str, spare: set[int]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from typing import Any
 
 from shoal.core.native.daemon_process import NodeOptions, node_config
@@ -36,6 +35,5 @@ def configuration(arguments: list[str]) -> dict[str, Any]:
     config = node_config(node, folder)
     config["keep_logs"] = options.keep_logs
     config["worker_module"] = options.worker_module
-    config["sys_path"] = [path or os.getcwd() for path in sys.path]
     del config["parent_pid"]
     return config
