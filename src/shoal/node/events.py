@@ -260,7 +260,8 @@ class HoldActor(msgspec.Struct, frozen=True):
 class EndActor(msgspec.Struct, frozen=True):
     """The actor is dead for good: its record and its mailboxes are sealed with the error, and the record given back.
 
-    ``slot`` is that of its process when that still lives: until it is gone it serves the mailboxes, which no other actor may get."""
+    ``slot`` is that of its process when that still lives: until it is gone it serves the mailboxes, which no other actor may
+    get."""
 
     record: int
     uid: int
