@@ -90,4 +90,4 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, state: Callable[
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline_s, f"it did not happen in time: {state()}"
-        time.sleep(0.005)
+        time.sleep(0.005)  # see above

@@ -38,7 +38,7 @@ def encode(fields: dict[str, Any]) -> str:
         return ""
     hook = fields.get(SETUP_HOOK)
     if callable(hook):
-        from shoal import cloudpickle
+        import cloudpickle
 
         fields = {**fields, SETUP_HOOK: _PICKLED + base64.b64encode(cloudpickle.dumps(hook)).decode()}
     return json.dumps(fields, sort_keys=True, default=str)

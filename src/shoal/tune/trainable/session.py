@@ -19,8 +19,8 @@ _MAX_BUFFERED = 256
 class Session:
     """The channel between a trainable's thread and the actor that serves the controller.
 
-    In lockstep, ``report`` returns when the controller has asked for the next result: nothing runs past a decision to stop. Without,
-    results are buffered (at most 256) and handed over in one go.
+    In lockstep, ``report`` returns when the controller has asked for the next result: nothing runs past a decision to stop.
+    Without, results are buffered (at most 256) and handed over in one go.
     """
 
     def __init__(self, information: TrialInformation, complete: Any) -> None:
@@ -182,6 +182,7 @@ class TrialContext:
 
 
 def get_context() -> TrialContext:
+    """Names, folder and resources of the trial that asks; empty outside of a trial."""
     return TrialContext(_session.information if _session is not None else TrialInformation())
 
 
