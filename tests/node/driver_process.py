@@ -1,4 +1,5 @@
-"""Drivers in processes of their own, and everything they start: found by a tag in their environment, so nothing else is touched."""
+"""Drivers in processes of their own, and everything they start: found by a tag in their environment, so nothing else is
+touched."""
 
 from __future__ import annotations
 

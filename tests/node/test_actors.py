@@ -264,7 +264,8 @@ def test_a_driver_that_goes_takes_everything_of_its_own_along() -> None:
     kept = node.create_actor(detached=True)
     node.started(kept)
     queue = node.queue()
-    (running, *_), waiting = node.submit(queue, 2), node.submit(queue, 5)
+    node.submit(queue, 2)
+    waiting = node.submit(queue, 5)
     orphans = [e.DeadTaskSeen(record, record, queue, 3, "", DRIVER, False, False) for record in waiting]
     node.tell(e.DriverGone(1, DRIVER, orphans, [queue]))
     node.look()

@@ -181,8 +181,8 @@ def test_first_workers_are_leased_before_anybody_looks() -> None:
 
 
 class RandomHistory(RuleBasedStateMachine):
-    """Tasks, nested tasks, actors and groups under random deaths: the books agree (the simulated node checks them at every event),
-    every task ends once, and when everybody has finished, everything is free."""
+    """Tasks, nested tasks, actors and groups under random deaths: the books agree (the simulated node checks them at every
+    event), every task ends once, and when everybody has finished, everything is free."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -289,10 +289,12 @@ class RandomHistory(RuleBasedStateMachine):
             else:
                 break
         for _ in range(4):
+            self.killed_processes_die()
             self.wait(2.5)
         lost = set(self.submitted) - set(node.finished) - set(node.failed)
         assert not lost
-        assert node.brain.pool.available == node.brain.pool.total
+        holders = [process for process in node.brain.processes if process.holding]
+        assert node.brain.pool.available == node.brain.pool.total, holders
         assert not node.starving
 
 

@@ -70,9 +70,9 @@ def test_a_killed_daemon_is_an_error_for_whoever_waits(start: Callable[[str], Dr
         LOAD
         + """
     value = shoal.put(b"x" * 100_000)
-    for wait in (lambda: shoal.get([long, *short]), lambda: shoal.get(sleep.remote(0)), lambda: shoal.get(actor.sleep.remote())):
+    for submit in (lambda: [long, *short], lambda: sleep.remote(0), lambda: actor.sleep.remote()):
         try:
-            wait()
+            shoal.get(submit())
         except shoal.exceptions.LocalRayletDiedError as error:
             print("told", error, flush=True)
     print("still there", len(shoal.get(value)), flush=True)

@@ -210,7 +210,8 @@ class Actors:
             self.end(actor, self._error(actor, "actor_init_failed", "its constructor raised an error", record))
 
     def unreferenced(self, record: int, calls_wait: bool = False) -> None:
-        """The last handle is gone: a running actor leaves by itself, one that waits for its start is dropped unless calls wait."""
+        """The last handle is gone: a running actor leaves by itself, one that waits for its start is dropped unless calls
+        wait."""
         actor = self._by_record.get(record)
         if actor is None:
             self._early.setdefault(record, set()).add("unreferenced")

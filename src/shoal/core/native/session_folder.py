@@ -53,7 +53,8 @@ def make(folder: str) -> str:
 
 @contextlib.contextmanager
 def socket_address(folder: str) -> Iterator[str]:
-    """The path of the daemon's socket, for bind or connect. A path too long for a socket's name goes by the folder's descriptor."""
+    """The path of the daemon's socket, for bind or connect. A path too long for a socket's name goes by the folder's
+    descriptor."""
     path = os.path.join(folder, SOCKET_NAME)
     if len(os.fsencode(path)) < SOCKET_PATH_BYTES_MAX:
         yield path
