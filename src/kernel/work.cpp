@@ -369,11 +369,11 @@ static bool execute(u32 i, u32 entry, PyObject* handlers) {
   for (PyObject* v : values) Py_DECREF(v);
   Py_XDECREF(names);
   if (failed) {
+    Own task(new_task(i, entry));
+    Own ref(new_ref(failed));
+    bool told = task && ref && slow(handlers, "inherited", task.get(), ref.get());
     become(0);
-    arena->seal_returns(i, failed);
-    arena->seal_alias(i, failed, kErrorFlag);
-    executed(i, entry);
-    return true;
+    return told;
   }
   bool done = result && seal_value(i, result, 0);
   Py_XDECREF(result);

@@ -105,8 +105,8 @@ class RayTaskError(RayError):
             return self.make_dual_exception_instance()
         except Exception as failure:
             logger.warning(
-                "User exception type %s can't be combined with RayTaskError; it is raised as RayTaskError only, "
-                "and its `cause` is the user's exception. Failure in subclassing: %s",
+                "User exception type %s can't be combined with RayTaskError. This exception is raised as RayTaskError only. "
+                "You can use `ray_task_error.cause` to access the user exception. Failure in subclassing: %s",
                 cause_class,
                 failure,
             )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 RECYCLED_STATUS = 77
 """Exit status of a worker that ends because its function's ``max_calls`` is reached, or its task called sys.exit."""
+CHAINED_TEXT_MAX = 64 * 1024
+"""Characters of traceback: in a chain of many tasks the text would grow with the square of its length."""
 
 
 class Handlers:
@@ -45,7 +47,7 @@ class Handlers:
             call, target = self.loaded(function)
             args = task.args()
             if not isinstance(args, tuple):
-                task.inherit(args)
+                self.inherited(task, args)
                 return
             result = target(*args[0], **args[1])
             if task.streaming:
@@ -74,6 +76,16 @@ class Handlers:
             task.retry()
             return
         fail(task, task_error(error, call.name if call else task.name))
+
+    def inherited(self, task: Task, failed: ObjectRef) -> None:
+        """An argument holds an error. A task's error gets this one's name on top, so that it tells the whole way it came; any
+        other, and one that has come too long a way, is passed on as it is."""
+        error = _kernel.read_record(failed.record)
+        call = context.calls_by_function.get(task.function_uid)
+        if isinstance(error, exceptions.RayTaskError) and len(error.traceback_str) < CHAINED_TEXT_MAX:
+            fail(task, task_error(error, call.name if call else task.name))
+        else:
+            task.inherit(failed)
 
     def _call(self, function: ObjectRef) -> Call:
         call = context.calls_by_function.get(function.uid)
