@@ -11,12 +11,15 @@ import cloudpickle
 
 
 class Callback:
-    """Subclass it and pass instances as ``callbacks``. All hooks are called in the driver, from one thread; the run waits for them.
+    """Subclass it and pass instances as ``callbacks``. All hooks are called in the driver, from one thread; the run waits for
+    them.
 
     A stateful callback defines ``get_state`` and ``set_state``.
     """
 
-    def setup(self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any) -> None:
+    def setup(
+        self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any
+    ) -> None:
         """Before the first trial."""
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:

@@ -42,7 +42,9 @@ class Checkpoint:
 
     def to_directory(self, path: str | os.PathLike[str] | None = None) -> str:
         """Copies the checkpoint into ``path`` (default: a new temporary folder) and returns that."""
-        target = os.fspath(path) if path is not None else os.path.join(tempfile.gettempdir(), f"checkpoint_tmp_{uuid.uuid4().hex}")
+        target = (
+            os.fspath(path) if path is not None else os.path.join(tempfile.gettempdir(), f"checkpoint_tmp_{uuid.uuid4().hex}")
+        )
         os.makedirs(target, exist_ok=True)
         if self.is_local:
             if not os.path.isdir(self.path):

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def flatten_dict(nested: dict[str, Any], delimiter: str = "/", prevent_delimiter: bool = False, flatten_list: bool = False) -> Any:
+def flatten_dict(
+    nested: dict[str, Any], delimiter: str = "/", prevent_delimiter: bool = False, flatten_list: bool = False
+) -> Any:
     """A copy of ``nested`` with one level: ``{"a": {"b": 1}}`` becomes ``{"a/b": 1}``. The type of ``nested`` is kept.
 
     ``flatten_list`` also flattens lists, with the index as key. ``prevent_delimiter`` raises ValueError for keys that already
@@ -20,7 +22,7 @@ def flatten_dict(nested: dict[str, Any], delimiter: str = "/", prevent_delimiter
 def _flatten_into(flat: Any, nested: Any, prefix: str, delimiter: str, prevent_delimiter: bool, flatten_list: bool) -> None:
     items = nested.items() if isinstance(nested, Mapping) else enumerate(nested)
     for key, value in items:
-        name = str(key) if not isinstance(key, str) and prefix else key
+        name: Any = str(key) if not isinstance(key, str) and prefix else key
         if prevent_delimiter and isinstance(name, str) and delimiter in name:
             raise ValueError(f"keys must not contain the delimiter {delimiter!r}, but got key={name!r}")
         path = f"{prefix}{delimiter}{name}" if prefix else name
@@ -34,7 +36,7 @@ def unflatten_dict(flat: dict[str, Any], delimiter: str = "/") -> Any:
     """The inverse of ``flatten_dict``; raises TypeError when one key is both a value and a prefix of another."""
     nested = type(flat)()
     for path, value in flat.items():
-        keys = path.split(delimiter) if isinstance(path, str) else [path]
+        keys = str(path).split(delimiter)
         target = nested
         for key in keys[:-1]:
             target = target.setdefault(key, type(flat)())

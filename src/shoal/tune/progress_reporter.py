@@ -20,7 +20,8 @@ _STATUSES = (Trial.RUNNING, Trial.PENDING, Trial.PAUSED, Trial.TERMINATED, Trial
 
 
 class ProgressReporter:
-    """Subclass it and pass an instance as ``progress_reporter``: ``should_report`` is asked after events, then ``report`` is called."""
+    """Subclass it and pass an instance as ``progress_reporter``: ``should_report`` is asked after events, then ``report`` is
+    called."""
 
     def setup(
         self,
@@ -129,7 +130,7 @@ class JupyterNotebookReporter(TuneReporterBase):
         self._overwrite = overwrite
 
     def report(self, trials: list[Trial], done: bool, *sys_info: Any) -> None:
-        from IPython.display import HTML, clear_output, display
+        from IPython.display import HTML, clear_output, display  # type: ignore[import-not-found]
 
         if self._overwrite:
             clear_output(wait=True)
@@ -143,7 +144,7 @@ def _named(columns: Sequence[str] | dict[str, str] | None) -> dict[str, str]:
 
 
 def status_line(trials: list[Trial], total: int | None, elapsed_s: float) -> str:
-    counts = {status: 0 for status in _STATUSES}
+    counts = dict.fromkeys(_STATUSES, 0)
     for trial in trials:
         counts[trial.status] += 1
     shown = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
@@ -204,7 +205,9 @@ def _plain_table(columns: list[str], rows: list[list[str]]) -> str:
     if not rows:
         return ""
     widths = [max(len(line[index]) for line in [columns, *rows]) for index in range(len(columns))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [columns, *rows])
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [columns, *rows]
+    )
 
 
 # -- what the runner uses
@@ -309,7 +312,9 @@ class _LiveTable(_Lines):
 
         trials = controller.trials_view()
         columns, rows = table_of(trials, {}, {}, self._metric, self._mode, _ROWS_MAX, False)
-        table = Table(title=status_line(trials, self._total, time.monotonic() - self._started_at), caption=self._best(controller))
+        table = Table(
+            title=status_line(trials, self._total, time.monotonic() - self._started_at), caption=self._best(controller)
+        )
         for column in columns:
             table.add_column(column)
         for row in rows:

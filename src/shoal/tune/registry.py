@@ -19,7 +19,8 @@ _environments: dict[str, Callable[..., Any]] = {}
 
 
 def register_trainable(name: str, trainable: Any, warn: bool = True) -> None:
-    """Makes ``trainable`` (a function of the config, or a subclass of Trainable) known as ``name``; TypeError for anything else."""
+    """Makes ``trainable`` (a function of the config, or a subclass of Trainable) known as ``name``; TypeError for anything
+    else."""
     if not isinstance(trainable, type) and isinstance(trainable, Trainable):
         raise TypeError(f"trainable must be a class, but got an instance: {trainable!r}")
     _trainables[name] = _as_class(trainable)
@@ -44,7 +45,9 @@ def trainable_class_of(run: Any) -> type[Trainable]:
     if isinstance(run, type):
         return _as_class(run)
     if isinstance(run, Trainable) or not callable(run):
-        raise TuneError(f"the trainable must be a function, a subclass of tune.Trainable, or a registered name, but got {run!r}")
+        raise TuneError(
+            f"the trainable must be a function, a subclass of tune.Trainable, or a registered name, but got {run!r}"
+        )
     return _as_class(run)
 
 

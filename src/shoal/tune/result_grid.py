@@ -19,7 +19,8 @@ from shoal.tune.storage import filesystem_name, is_local_filesystem, local_files
 
 @dataclass
 class Result:
-    """The outcome of one trial: its last ``metrics``, latest ``checkpoint``, ``error`` (None when it ended well) and ``path``."""
+    """The outcome of one trial: its last ``metrics``, latest ``checkpoint``, ``error`` (None when it ended well) and
+    ``path``."""
 
     metrics: dict[str, Any] | None
     checkpoint: Checkpoint | None
@@ -39,7 +40,8 @@ class Result:
         return self._storage_filesystem if self._storage_filesystem is not None else local_filesystem()
 
     def get_best_checkpoint(self, metric: str, mode: str) -> Checkpoint | None:
-        """The kept checkpoint with the best ``metric``; None without checkpoints. Raises RuntimeError when none has that metric."""
+        """The kept checkpoint with the best ``metric``; None without checkpoints. Raises RuntimeError when none has that
+        metric."""
         check_mode(mode, required=True)
         if not self.best_checkpoints:
             return None
@@ -82,7 +84,9 @@ class Result:
         shown.append(f"metrics={metrics}")
         shown.append(f"path={self.path!r}")
         local = self._storage_filesystem is None or is_local_filesystem(self._storage_filesystem)
-        shown.append(f"filesystem={'local' if local else filesystem_name(self._storage_filesystem)!r}".replace("=local", "='local'"))
+        shown.append(
+            f"filesystem={'local' if local else filesystem_name(self._storage_filesystem)!r}".replace("=local", "='local'")
+        )
         shown.append(f"checkpoint={self.checkpoint}")
         return shown
 
@@ -116,8 +120,8 @@ class ResultGrid:
     ) -> Result:
         """The result of the best trial by ``metric`` (default: the run's). A grid of one trial needs no metric.
 
-        ``scope``: compare the last, or the best ("all"), "avg", "last-5-avg", "last-10-avg" values of the metric. Raises ValueError
-        without metric or mode, RuntimeError when no trial has reported the metric.
+        ``scope``: compare the last, or the best ("all"), "avg", "last-5-avg", "last-10-avg" values of the metric. Raises
+        ValueError without metric or mode, RuntimeError when no trial has reported the metric.
         """
         analysis = self._experiment_analysis
         if len(self._results) == 1 and not metric and not analysis.default_metric:

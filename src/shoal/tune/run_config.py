@@ -19,8 +19,8 @@ def _check_count(name: str, value: Any, lowest: int, none_allowed: bool = False)
 
 @dataclass
 class FailureConfig:
-    """``max_failures``: how often a trial is tried again (-1: without end). ``fail_fast`` stops everything at the first failure;
-    "raise" also raises its error; both need ``max_failures`` 0."""
+    """``max_failures``: how often a trial is tried again (-1: without end). ``fail_fast`` stops everything at the first
+    failure; "raise" also raises its error; both need ``max_failures`` 0."""
 
     max_failures: int = 0
     fail_fast: bool | str = False
@@ -30,7 +30,9 @@ class FailureConfig:
         if not (isinstance(self.fail_fast, bool) or self.fail_fast == "raise"):
             raise ValueError(f"fail_fast must be True, False or 'raise', but got fail_fast={self.fail_fast!r}")
         if self.fail_fast and self.max_failures != 0:
-            raise ValueError(f"max_failures must be 0 with fail_fast={self.fail_fast!r}, but got max_failures={self.max_failures}")
+            raise ValueError(
+                f"max_failures must be 0 with fail_fast={self.fail_fast!r}, but got max_failures={self.max_failures}"
+            )
 
 
 @dataclass
@@ -57,7 +59,8 @@ class CheckpointConfig:
 
 @dataclass
 class SyncConfig:
-    """How remote storage is kept up to date. ``sync_period``: the least seconds between two uploads of the experiment's state."""
+    """How remote storage is kept up to date. ``sync_period``: the least seconds between two uploads of the experiment's
+    state."""
 
     sync_period: float = 300
     sync_timeout: float = 1800
@@ -91,9 +94,13 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.local_dir is not None:
             raise DeprecationWarning(f"local_dir is gone: use storage_path={self.local_dir!r}")
-        self.failure_config = self.failure_config or FailureConfig()
-        self.checkpoint_config = self.checkpoint_config or CheckpointConfig()
-        self.sync_config = self.sync_config or SyncConfig()
+        for name, default in (
+            ("failure_config", FailureConfig),
+            ("checkpoint_config", CheckpointConfig),
+            ("sync_config", SyncConfig),
+        ):
+            if getattr(self, name) is None:
+                setattr(self, name, default())
         if self.storage_path is not None:
             self.storage_path = str(self.storage_path)
         if self.verbose is not None:
@@ -104,10 +111,11 @@ class RunConfig:
 class TuneConfig:
     """What is searched for and how.
 
-    ``metric`` and ``mode`` ("min" or "max") are also given to scheduler and searcher when they have none. ``num_samples``: how often
-    the space is sampled (-1: until stopped). ``max_concurrent_trials`` None is as many as fit. ``reuse_actors``: True keeps
-    processes for the next trial (class trainables must define ``reset_config``), False never does, None does for functions that have
-    left nothing behind in their process (threads, children, memory; environment variables and random seeds are renewed).
+    ``metric`` and ``mode`` ("min" or "max") are also given to scheduler and searcher when they have none. ``num_samples``: how
+    often the space is sampled (-1: until stopped). ``max_concurrent_trials`` None is as many as fit. ``reuse_actors``: True
+    keeps processes for the next trial (class trainables must define ``reset_config``), False never does, None does for
+    functions that have left nothing behind in their process (threads, children, memory; environment variables and random seeds
+    are renewed).
     """
 
     metric: str | None = None

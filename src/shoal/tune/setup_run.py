@@ -39,9 +39,10 @@ def prepare_search(
     taken = set_search_properties_backwards_compatible(search_alg.set_search_properties, metric, mode, space, **more)
     if has_unresolved_values(config):
         if not taken:
+            searcher = type(getattr(search_alg, "searcher", search_alg)).__name__
+            undrawn = [key for key, value in config.items() if has_unresolved_values(value)]
             raise ValueError(
-                f"{type(getattr(search_alg, 'searcher', search_alg)).__name__} has a space, metric or mode of its own and takes no "
-                f"other, but got a config with domains: {[key for key, value in config.items() if has_unresolved_values(value)]}"
+                f"{searcher} has a space, metric or mode of its own and takes no other, but got a config with domains: {undrawn}"
             )
         constants, _, _ = parse_spec_vars(config)
         fixed = {key: value for key, value in config.items() if any(path[0] == key for path, _ in constants)}
@@ -71,7 +72,11 @@ def _check_space(config: dict[str, Any]) -> None:
             continue
         for name in ("lower", "upper"):
             bound = getattr(domain, name, 0)
-            if isinstance(bound, float) and bound in (float("inf"), float("-inf")) and "Normal" not in str(domain.get_sampler()):
+            if (
+                isinstance(bound, float)
+                and bound in (float("inf"), float("-inf"))
+                and "Normal" not in str(domain.get_sampler())
+            ):
                 raise ValueError(f"{'/'.join(map(str, path))} needs finite bounds, but got {domain.domain_str}")
 
 

@@ -1,7 +1,7 @@
 """Where experiments live: a local folder, or a remote one that has a local copy and is uploaded to.
 
-Everything is first written to local files. For a local ``storage_path`` those are the result; for a URL they lie in a staging folder
-and ``upload`` brings them to the remote side.
+Everything is first written to local files. For a local ``storage_path`` those are the result; for a URL they lie in a staging
+folder and ``upload`` brings them to the remote side.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class StorageContext:
             raise OSError(f"storage_path must be writable, but got storage_path={self.storage_path!r}: {error}") from error
 
     def upload(self, local: str) -> None:
-        """Brings the file or folder ``local``, inside of the staging folder, to the remote side; nothing to do for local storage."""
+        """Brings the file or folder ``local``, inside of the staging folder, to the remote side; nothing to do for local
+        storage."""
         if self.remote is None or not os.path.exists(local):
             return
         relative = os.path.relpath(local, self.storage_local_path).replace(os.sep, "/")
@@ -169,11 +170,11 @@ def local_filesystem() -> Any:
 
 
 def is_local_filesystem(filesystem: Any) -> bool:
-    return type(filesystem).__name__ in ("LocalFileSystem",)
+    return type(filesystem).__name__ == "LocalFileSystem"
 
 
 def filesystem_name(filesystem: Any) -> str:
-    protocol = getattr(filesystem, "type_name", None) or getattr(filesystem, "protocol", "remote")
+    protocol: Any = getattr(filesystem, "type_name", None) or getattr(filesystem, "protocol", "remote")
     return str(protocol if isinstance(protocol, str) else protocol[0])
 
 

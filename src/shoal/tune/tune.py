@@ -12,7 +12,7 @@ from shoal.tune.analysis import ExperimentAnalysis
 from shoal.tune.callback import CallbackList
 from shoal.tune.error import TuneError
 from shoal.tune.execution.experiment_log import ExperimentLog, log_files
-from shoal.tune.execution.restore import resume_experiment, resume_config_of
+from shoal.tune.execution.restore import resume_config_of, resume_experiment
 from shoal.tune.execution.runner import TrialRunner
 from shoal.tune.execution.tune_controller import TuneController
 from shoal.tune.experiment.experiment import Experiment, _convert_to_experiment_list
@@ -32,7 +32,7 @@ def run(
     metric: str | None = None,
     mode: str | None = None,
     stop: Any = None,
-    time_budget_s: int | float | datetime.timedelta | None = None,
+    time_budget_s: float | datetime.timedelta | None = None,
     config: dict[str, Any] | None = None,
     resources_per_trial: Any = None,
     num_samples: int = 1,
@@ -59,14 +59,15 @@ def run(
     max_concurrent_trials: int | None = None,
     _worker_runtime_env: dict[str, Any] | None = None,
 ) -> ExperimentAnalysis:
-    """Runs all trials of ``run_or_experiment`` (a function of the config, a Trainable class, a registered name or an Experiment).
+    """Runs all trials of ``run_or_experiment`` (a function of the config, a Trainable class, a registered name or an
+    Experiment).
 
-    ``metric`` and ``mode`` are what ``best_config`` and the like use; mode defaults to "max". ``resources_per_trial`` defaults to one
-    CPU. ``resume``: True or "AUTO" go on with an experiment of that ``name``, "+ERRORED" and "+RESTART_ERRORED" (with "_ONLY") say what
-    becomes of failed trials. ``verbose``: 0 silent, 1 a table, 2 and more also results.
+    ``metric`` and ``mode`` are what ``best_config`` and the like use; mode defaults to "max". ``resources_per_trial`` defaults
+    to one CPU. ``resume``: True or "AUTO" go on with an experiment of that ``name``, "+ERRORED" and "+RESTART_ERRORED" (with
+    "_ONLY") say what becomes of failed trials. ``verbose``: 0 silent, 1 a table, 2 and more also results.
 
-    Raises TuneError when a trial has failed (unless ``raise_on_failed_trial`` is False; finished results stay in ``storage_path``),
-    or when a result lacks ``metric``; ValueError for arguments that make no sense.
+    Raises TuneError when a trial has failed (unless ``raise_on_failed_trial`` is False; finished results stay in
+    ``storage_path``), or when a result lacks ``metric``; ValueError for arguments that make no sense.
     """
     check_mode(mode)
     FailureConfig(max_failures=max_failures, fail_fast=fail_fast)

@@ -22,8 +22,8 @@ from shoal.tune.tune import _run_one
 class Tuner:
     """Searches ``param_space`` for the best configuration of ``trainable`` (a function of the config, or a Trainable class).
 
-    ``fit()`` returns a ResultGrid. Failed trials do not raise (see ``ResultGrid.errors``), unless ``fail_fast="raise"``. A killed run
-    goes on with ``Tuner.restore(path, trainable).fit()``.
+    ``fit()`` returns a ResultGrid. Failed trials do not raise (see ``ResultGrid.errors``), unless ``fail_fast="raise"``. A
+    killed run goes on with ``Tuner.restore(path, trainable).fit()``.
     """
 
     def __init__(
@@ -76,7 +76,9 @@ class Tuner:
         run_config.name = storage.experiment_dir_name
         run_config.storage_path = storage.storage_path
         run_config.storage_filesystem = storage_filesystem
-        tuner = cls(trainable, param_space=param_space or saved["param_space"], tune_config=saved["tune_config"], run_config=run_config)
+        tuner = cls(
+            trainable, param_space=param_space or saved["param_space"], tune_config=saved["tune_config"], run_config=run_config
+        )
         tuner._resume = _resume_config or ResumeConfig(
             finished="skip",
             unfinished="resume" if resume_unfinished else "skip",

@@ -1,8 +1,9 @@
 """The state of an experiment on disk: an append-only log, so that a kill loses at most what was not yet written.
 
-``experiment_state-<date>.json`` holds one JSON object per line. Each line states a fact about one trial; reading is applying them in
-order. A torn last line is what a kill leaves, and is ignored. Beside it ``searcher-state-<date>.pkl`` holds the searcher, the
-scheduler and the callbacks, rewritten now and then; trials that ended after it was written are told to the searcher again.
+``experiment_state-<date>.json`` holds one JSON object per line. Each line states a fact about one trial; reading is applying
+them in order. A torn last line is what a kill leaves, and is ignored. Beside it ``searcher-state-<date>.pkl`` holds the
+searcher, the scheduler and the callbacks, rewritten now and then; trials that ended after it was written are told to the
+searcher again.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ class ExperimentLog:
             self._file.flush()
 
     def snapshot_if_due(self, state: Any, force: bool = False) -> None:
-        """Writes what ``state()`` returns, so seldom that it takes at most 5 % of the time (``TUNE_GLOBAL_CHECKPOINT_S`` fixes the
-        period)."""
+        """Writes what ``state()`` returns, so seldom that it takes at most 5 % of the time (``TUNE_GLOBAL_CHECKPOINT_S`` fixes
+        the period)."""
         now = time.monotonic()
         fixed = os.environ.get("TUNE_GLOBAL_CHECKPOINT_S", "auto")
         period_s = max(1.0, self._snapshot_cost_s * 20) if fixed == "auto" else float(fixed)
@@ -244,7 +245,7 @@ def _stored_error(trial: Trial) -> BaseException:
 
 
 # -- snapshots: trials inside of them are kept by their id
-class _Pickler(cloudpickle.CloudPickler):
+class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
     def persistent_id(self, obj: Any) -> Any:
         return ("trial", obj.trial_id) if isinstance(obj, Trial) else None
 

@@ -11,8 +11,8 @@ from shoal.util.placement_group import placement_group
 class PlacementGroupFactory:
     """The resources of a trial: the first bundle is the trainable's, the others are for the tasks and actors that it starts.
 
-    ``PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}, {"CPU": 2}], strategy="PACK")``. An empty first bundle: the trainable itself
-    needs nothing. Raises ValueError without bundles, or for amounts below 0.
+    ``PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}, {"CPU": 2}], strategy="PACK")``. An empty first bundle: the trainable
+    itself needs nothing. Raises ValueError without bundles, or for amounts below 0.
     """
 
     def __init__(self, bundles: list[dict[str, float]], strategy: str = "PACK", *args: Any, **kwargs: Any) -> None:
@@ -82,7 +82,7 @@ class PlacementGroupFactory:
         return {"bundles": ([{}] if self._head_is_empty else []) + self._bundles, "strategy": self._strategy}
 
 
-def resource_dict_to_pg_factory(spec: dict[str, float] | None = None) -> PlacementGroupFactory:
+def resource_dict_to_pg_factory(spec: dict[str, Any] | None = None) -> PlacementGroupFactory:
     """``{"cpu": 2, "gpu": 1, "custom": 3}`` as a factory of one bundle; CPU defaults to 0 when something else is asked for."""
     spec = dict(spec or {"cpu": 1})
     if any(key.startswith("extra_") for key in spec):

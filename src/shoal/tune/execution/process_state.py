@@ -14,9 +14,9 @@ _GROWTH_MAX_BYTES = 256 << 20
 class ProcessState:
     """What a process was like before its first trial.
 
-    A process is clean when its trials have left no thread, no child and not much memory, and it has not served too many of them.
-    ``renew`` gives the next trial what a new process would: the environment variables, and fresh random numbers. Module globals that
-    a trial changed stay changed: ``reuse_actors=False`` is for trials that mind.
+    A process is clean when its trials have left no thread, no child and not much memory, and it has not served too many of
+    them. ``renew`` gives the next trial what a new process would: the environment variables, and fresh random numbers. Module
+    globals that a trial changed stay changed: ``reuse_actors=False`` is for trials that mind.
     """
 
     def __init__(self) -> None:

@@ -15,7 +15,13 @@ from shoal.tune.flatten import flatten_dict
 from shoal.tune.run_config import ResumeConfig
 from shoal.tune.search.basic_variant import BasicVariantGenerator
 
-_FAILED = {"": "skip", "ERRORED": "resume", "RESTART_ERRORED": "restart", "ERRORED_ONLY": "resume", "RESTART_ERRORED_ONLY": "restart"}
+_FAILED = {
+    "": "skip",
+    "ERRORED": "resume",
+    "RESTART_ERRORED": "restart",
+    "ERRORED_ONLY": "resume",
+    "RESTART_ERRORED_ONLY": "restart",
+}
 
 
 def resume_config_of(resume: bool | str | None, experiment: Experiment) -> ResumeConfig | None:
@@ -40,7 +46,9 @@ def resume_config_of(resume: bool | str | None, experiment: Experiment) -> Resum
     return ResumeConfig(finished="skip", unfinished=unfinished, errored=_FAILED[failed])
 
 
-def resume_experiment(controller: TuneController, experiment: Experiment, callbacks: CallbackList, resume: ResumeConfig) -> None:
+def resume_experiment(
+    controller: TuneController, experiment: Experiment, callbacks: CallbackList, resume: ResumeConfig
+) -> None:
     """Fills ``controller`` with the trials of the log. Finished trials are not run again unless ``resume`` says so."""
     experiment.storage.fetch_experiment()
     trials = read_trials(experiment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
@@ -42,7 +41,7 @@ from shoal.tune.experiment.experiment import Experiment
 from shoal.tune.experiment.trial import Trial
 from shoal.tune.registry import registered_environments
 from shoal.tune.result import EXPR_ERROR_FILE, EXPR_ERROR_PICKLE_FILE
-from shoal.tune.stopper import CombinedStopper, NoopStopper, Stopper
+from shoal.tune.stopper import CombinedStopper, NoopStopper
 from shoal.tune.trainable.trial_information import TrialInformation
 from shoal.util.placement_group import remove_placement_group
 from shoal.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -65,7 +64,8 @@ class _Process:
 
 
 class TrialRunner:
-    """Runs the trials of ``controller``. ``run()`` returns when all have ended; a KeyboardInterrupt leaves a resumable state."""
+    """Runs the trials of ``controller``. ``run()`` returns when all have ended; a KeyboardInterrupt leaves a resumable
+    state."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class TrialRunner:
 
     def _wait_limit_s(self) -> float | None:
         limits = [self._reporter.next_update_s()]
-        deadline = self._controller.stopper.deadline_s() if isinstance(self._controller.stopper, Stopper) else None
+        deadline = self._controller.stopper.deadline_s()
         if deadline is not None:
             limits.append(max(0.0, deadline - time.time()) + 0.001)
         elif _watches_the_clock(self._controller.stopper):
@@ -334,8 +334,7 @@ class TrialRunner:
         self._end(process)
 
     def _end(self, process: _Process) -> None:
-        with contextlib.suppress(Exception):  # it may be dead already, which is what is wanted
-            shoal.kill(process.actor)
+        shoal.kill(process.actor)
         if process.group is not None:
             remove_placement_group(process.group)
 
@@ -366,8 +365,8 @@ def _put_trainable(experiment: Experiment) -> Any:
         cloudpickle.dumps(experiment.trainable)
     except Exception as error:
         raise TypeError(
-            f"the trainable {experiment.trainable_name!r} cannot be pickled: {error}. It may refer to a lock, a file, a client or "
-            "other things of this process: make them inside of the trainable, or see tune.utils.diagnose_serialization"
+            f"the trainable {experiment.trainable_name!r} cannot be pickled: {error}. It may refer to a lock, a file, a client "
+            "or other things of this process: make them inside of the trainable, or see tune.utils.diagnose_serialization"
         ) from error
     return shoal.put(experiment.trainable)
 

@@ -25,8 +25,8 @@ Message = tuple[Any, ...]
 
 
 class TrialActor:
-    """Runs one trial, or several one after the other. Messages: ("result", metrics, checkpoint), ("done", clean), ("error", exception,
-    text, restoring), ("cannot_reset",)."""
+    """Runs one trial, or several one after the other. Messages: ("result", metrics, checkpoint), ("done", clean), ("error",
+    exception, text, restoring), ("cannot_reset",)."""
 
     def __init__(self) -> None:
         self._trainable: Trainable | None = None
@@ -170,7 +170,7 @@ def limit_native_threads(information: TrialInformation) -> None:
         sys.modules["torch"].set_num_threads(threads)
     if "numpy" in sys.modules:
         try:
-            from threadpoolctl import threadpool_limits
+            from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
         except ImportError:
             return  # libraries that are loaded later read the variables
         threadpool_limits(limits=threads)

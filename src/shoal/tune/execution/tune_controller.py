@@ -53,8 +53,8 @@ _WITHOUT_RESOURCES_MAX = 64
 class TuneController:
     """Decides what happens to each trial.
 
-    ``resources``: what the cluster has. ``metric``: the one that results must hold, if any. ``fail_fast``: stop everything at the
-    first failure.
+    ``resources``: what the cluster has. ``metric``: the one that results must hold, if any. ``fail_fast``: stop everything at
+    the first failure.
     """
 
     def __init__(
@@ -143,7 +143,9 @@ class TuneController:
             return self.count(Trial.RUNNING) < _WITHOUT_RESOURCES_MAX
         if self.count(Trial.RUNNING) >= _RUNNING_MAX:
             return False
-        return all(self._used.get(name, 0.0) + amount <= self.resources.get(name, 0.0) + 1e-6 for name, amount in needed.items())
+        return all(
+            self._used.get(name, 0.0) + amount <= self.resources.get(name, 0.0) + 1e-6 for name, amount in needed.items()
+        )
 
     def free_resources(self) -> dict[str, float]:
         return {name: amount - self._used.get(name, 0.0) for name, amount in self.resources.items()}
@@ -203,7 +205,8 @@ class TuneController:
         self.pause_trial(trial)
 
     def change_resources(self, trial: Trial, resources: Any) -> None:
-        """Lets ``trial`` go on from its own latest state, with other resources. It must have a checkpoint if it is a function."""
+        """Lets ``trial`` go on from its own latest state, with other resources. It must have a checkpoint if it is a
+        function."""
         self.pause_trial(trial)
         if trial.status == Trial.RUNNING:  # being saved: the new resources count from the next start
             self._resource_changes[trial.trial_id] = resources
@@ -287,8 +290,8 @@ class TuneController:
         if self.search_alg.is_finished():
             return False
         raise TuneError(
-            f"{type(getattr(self.search_alg, 'searcher', self.search_alg)).__name__} suggests no configuration although no trial "
-            f"is running; {len(self._trials)} trials were made so far"
+            f"{type(getattr(self.search_alg, 'searcher', self.search_alg)).__name__} suggests no configuration although no "
+            f"trial is running; {len(self._trials)} trials were made so far"
         )
 
     def _check_feasible(self, trial: Trial) -> None:
@@ -379,7 +382,11 @@ class TuneController:
     def _check_metrics(self, trial: Trial, flat: dict[str, Any]) -> None:
         if os.environ.get("TUNE_DISABLE_STRICT_METRIC_CHECKING", "0") == "1":
             return
-        named = {"the run": self._metric, "the scheduler": self.scheduler.metric, "the search algorithm": self.search_alg.metric}
+        named: dict[str, Any] = {
+            "the run": self._metric,
+            "the scheduler": self.scheduler.metric,
+            "the search algorithm": self.search_alg.metric,
+        }
         for who, metric in named.items():
             for one in metric if isinstance(metric, list) else [metric]:
                 if one and one not in flat:
@@ -427,7 +434,9 @@ class TuneController:
     def _add_checkpoint(self, trial: Trial, checkpoint: Any, metrics: dict[str, Any]) -> None:
         dropped = trial.checkpoints.add(checkpoint, metrics)
         counters = {name: metrics.get(name) for name in _COUNTERS}
-        self._instructions.append(Record("checkpoint", trial, {"checkpoint": checkpoint, "metrics": metrics, "counters": counters}))
+        self._instructions.append(
+            Record("checkpoint", trial, {"checkpoint": checkpoint, "metrics": metrics, "counters": counters})
+        )
         self._instructions.append(Notify("on_checkpoint", trial, {"checkpoint": checkpoint}))
         self._instructions.extend(Delete(trial, old) for old in dropped)
 

@@ -30,7 +30,7 @@ class Experiment:
         run: Any,
         *,
         stop: Any = None,
-        time_budget_s: int | float | datetime.timedelta | None = None,
+        time_budget_s: float | datetime.timedelta | None = None,
         config: dict[str, Any] | None = None,
         resources_per_trial: Any = None,
         num_samples: int = 1,
@@ -201,7 +201,8 @@ def _checked_log_files(log_to_file: Any) -> tuple[str | None, str | None]:
 
 
 def _convert_to_experiment_list(experiments: Any) -> list[Experiment]:
-    """A list of experiments from None, one, a list, or a dictionary of specifications by name; raises TuneError for the rest."""
+    """A list of experiments from None, one, a list, or a dictionary of specifications by name; raises TuneError for the
+    rest."""
     if experiments is None:
         return []
     if isinstance(experiments, Experiment):
@@ -213,4 +214,3 @@ def _convert_to_experiment_list(experiments: Any) -> list[Experiment]:
     if isinstance(experiments, (list, tuple)) and all(isinstance(one, Experiment) for one in experiments):
         return list(experiments)
     raise TuneError(f"experiments must be an Experiment, a list of them, or a dictionary, but got {experiments!r}")
-

@@ -18,7 +18,7 @@ class MetricHistory:
 
     def update(self, flat_result: dict[str, Any]) -> None:
         for name, value in flat_result.items():
-            if name in _UNINTERESTING or not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
+            if name in _UNINTERESTING or (not isinstance(value, (int, float)) and not hasattr(value, "__float__")):
                 continue
             if name.startswith("config/"):
                 continue

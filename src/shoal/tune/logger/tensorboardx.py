@@ -37,7 +37,7 @@ class TBXLoggerCallback(LoggerCallback):
         step = result.get(TIMESTEPS_TOTAL) or result[TRAINING_ITERATION]
         scalars = {}
         for name, value in flatten_dict({key: item for key, item in result.items() if key not in _LEFT_OUT}).items():
-            if isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value:
+            if type(value) is not bool and isinstance(value, numbers.Real) and value == value:
                 scalars[f"ray/tune/{name}"] = float(value)
                 self._writers[trial.trial_id].add_scalar(f"ray/tune/{name}", float(value), global_step=step)
         self._last[trial.trial_id] = scalars

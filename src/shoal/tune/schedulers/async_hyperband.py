@@ -14,9 +14,9 @@ from shoal.tune.schedulers.trial_scheduler import CONTINUE, STOP, FIFOScheduler
 class AsyncHyperBandScheduler(FIFOScheduler):
     """Stops trials that are not among the best 1/``reduction_factor`` of those seen so far at a rung.
 
-    Rungs lie at ``grace_period`` times powers of ``reduction_factor``, up to ``max_t``, in units of ``time_attr``. A trial is judged
-    at the highest rung it has reached and not yet been judged at. With several ``brackets``, later ones start at later rungs.
-    ``stop_last_trials``: whether trials end at ``max_t``.
+    Rungs lie at ``grace_period`` times powers of ``reduction_factor``, up to ``max_t``, in units of ``time_attr``. A trial is
+    judged at the highest rung it has reached and not yet been judged at. With several ``brackets``, later ones start at later
+    rungs. ``stop_last_trials``: whether trials end at ``max_t``.
     """
 
     def __init__(

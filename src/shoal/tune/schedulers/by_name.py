@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 
 
-def create_by_name(kind: str, known: dict[str, str], package: str, name: str, arguments: dict[str, Any]) -> Any:
+def create_by_name(kind: str, known: dict[str, str], package: str, name: Any, arguments: dict[str, Any]) -> Any:
     """An instance of ``known[name]`` ("module:class" in ``package``) with those of ``arguments`` that it takes."""
     key = name.lower() if isinstance(name, str) else name
     if key not in known:

@@ -11,7 +11,8 @@ from shoal.tune.schedulers.trial_scheduler import CONTINUE, NOOP, PAUSE, STOP, F
 
 
 class HyperBandScheduler(FIFOScheduler):
-    """Synchronous HyperBand. Trials pause at each milestone until their bracket is there; the best 1/``reduction_factor`` go on.
+    """Synchronous HyperBand. Trials pause at each milestone until their bracket is there; the best 1/``reduction_factor`` go
+    on.
 
     ``max_t``: where trials end, in units of ``time_attr``. Trials must be able to save checkpoints.
     """

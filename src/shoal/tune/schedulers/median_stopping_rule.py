@@ -52,7 +52,9 @@ class MedianStoppingRule(FIFOScheduler):
         if time < self._grace_period or time - self._resumed_at.get(trial.trial_id, 0.0) < self._min_time_slice:
             return CONTINUE
         others = [
-            other for other, seen in self._results.items() if other != trial.trial_id and seen and seen[-1][0] >= self._grace_period
+            other
+            for other, seen in self._results.items()
+            if other != trial.trial_id and seen and seen[-1][0] >= self._grace_period
         ]
         means = [mean for other in others if (mean := self._running_mean(other, time)) is not None]
         if len(means) < self._min_samples_required:

@@ -21,7 +21,8 @@ class PB2(PopulationBasedTraining):
     """Like PopulationBasedTraining, but new values come from a Gaussian process of how the metric improved with time and
     hyperparameters, by their upper confidence bound. Suits small populations.
 
-    ``hyperparam_bounds``: ``{"lr": [1e-4, 1e-1]}``, continuous; integers in the configuration stay integers. Needs scikit-learn.
+    ``hyperparam_bounds``: ``{"lr": [1e-4, 1e-1]}``, continuous; integers in the configuration stay integers. Needs
+    scikit-learn.
     """
 
     def __init__(

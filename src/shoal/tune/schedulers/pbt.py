@@ -32,13 +32,14 @@ class _State:
 
 
 class PopulationBasedTraining(FIFOScheduler):
-    """At every ``perturbation_interval`` the worst ``quantile_fraction`` of trials go on from the checkpoint of one of the best,
-    with its configuration perturbed.
+    """At every ``perturbation_interval`` the worst ``quantile_fraction`` of trials go on from the checkpoint of one of the
+    best, with its configuration perturbed.
 
     ``hyperparam_mutations``: for each hyperparameter a domain, a list of values, or a function that returns a value. With
-    probability ``resample_probability`` a value is drawn anew; else a list moves to a neighbour, and everything else is multiplied
-    by one of ``perturbation_factors``. ``custom_explore_fn(config)`` may change the result. ``synch``: all trials wait for each other
-    at the interval. ``burn_in_period``: no perturbation before that time. Works with grid and random search only.
+    probability ``resample_probability`` a value is drawn anew; else a list moves to a neighbour, and everything else is
+    multiplied by one of ``perturbation_factors``. ``custom_explore_fn(config)`` may change the result. ``synch``: all trials
+    wait for each other at the interval. ``burn_in_period``: no perturbation before that time. Works with grid and random
+    search only.
     """
 
     def __init__(
@@ -62,13 +63,17 @@ class PopulationBasedTraining(FIFOScheduler):
             raise ValueError("PopulationBasedTraining needs hyperparam_mutations or a custom_explore_fn, but got neither")
         for name, value in _leaves(mutations):
             if not (isinstance(value, (Domain, list, tuple)) or callable(value)):
-                raise TypeError(f"hyperparam_mutations must hold lists, domains, functions or dictionaries, but got {name}={value!r}")
+                raise TypeError(
+                    f"hyperparam_mutations must hold lists, domains, functions or dictionaries, but got {name}={value!r}"
+                )
         if not 0 <= quantile_fraction <= 0.5:
             raise ValueError(f"quantile_fraction must be between 0 and 0.5, but got quantile_fraction={quantile_fraction}")
         if perturbation_interval <= 0:
             raise ValueError(f"perturbation_interval must be > 0, but got perturbation_interval={perturbation_interval}")
         if not 0 <= resample_probability <= 1:
-            raise ValueError(f"resample_probability must be between 0 and 1, but got resample_probability={resample_probability}")
+            raise ValueError(
+                f"resample_probability must be between 0 and 1, but got resample_probability={resample_probability}"
+            )
         self._metric, self._mode = metric, check_mode(mode)
         self._time_attr: str = time_attr
         self._interval = perturbation_interval
@@ -120,7 +125,7 @@ class PopulationBasedTraining(FIFOScheduler):
             return CONTINUE
         if self._synch and time < self._next_sync:
             return CONTINUE
-        state.score, state.time = self._sign() * result[self._metric], time
+        state.score, state.time = self._sign() * result[str(self._metric)], time
         if self._synch:
             return self._on_synchronous_result(tune_controller, trial)
         state.last_perturbation = time
@@ -217,7 +222,7 @@ class PopulationBasedTraining(FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         state = self._states.get(trial.trial_id)
         if state is not None and self._metric in result:
-            state.score = self._sign() * result[self._metric]
+            state.score = self._sign() * result[str(self._metric)]
             state.time = max(state.time, result.get(self._time_attr, state.time))
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:

@@ -68,7 +68,7 @@ class DistributeResources:
     def _grown(self, base: PlacementGroupFactory, steps: int) -> PlacementGroupFactory:
         if steps == 0:
             return base
-        bundles = ([{}] if base.head_bundle_is_empty else []) + base.bundles
+        bundles: list[dict[str, float]] = ([{}] if base.head_bundle_is_empty else []) + base.bundles
         step = self._step(base)
         if self.add_bundles:
             return PlacementGroupFactory(bundles + [dict(step) for _ in range(steps)], base.strategy)
@@ -103,12 +103,12 @@ class DistributeResourcesToTopJob(DistributeResources):
             return 0.0
         total = tune_controller.resources.get("CPU", 0.0) or 1.0
         others = sum(other.placement_group_factory.required_resources.get("CPU", 0.0) for other in live if other is not trial)
-        return max(0.0, (total - others) / total)
+        return float(max(0.0, (total - others) / total))
 
 
 class ResourceChangingScheduler(TrialScheduler):
-    """Asks ``resources_allocation_function`` after each result what the trial should have, and restarts it from a checkpoint with
-    that when it is something else. Everything else is up to ``base_scheduler``.
+    """Asks ``resources_allocation_function`` after each result what the trial should have, and restarts it from a checkpoint
+    with that when it is something else. Everything else is up to ``base_scheduler``.
 
     A function trainable is changed only once it has reported a checkpoint.
     """

@@ -81,14 +81,16 @@ class AxSearch(Searcher):
         index = self._live.pop(trial_id, None)
         if index is None:
             return
-        metric = self._metric or DEFAULT_METRIC
+        metric = self.metric or DEFAULT_METRIC
         score = score_of(result, metric)
         if error or score is None:
             self._client.abandon_trial(trial_index=index, reason="the trial failed or reported no finite score")
             return
         assert result is not None
         names = [metric, *(constraint.split()[0] for constraint in self._outcome_constraints)]
-        self._client.complete_trial(trial_index=index, raw_data={name: (result[name], None) for name in names if name in result})
+        self._client.complete_trial(
+            trial_index=index, raw_data={name: (result[name], None) for name in names if name in result}
+        )
 
     @staticmethod
     def convert_search_space(spec: dict[str, Any]) -> list[dict[str, Any]]:

@@ -23,9 +23,9 @@ from shoal.tune.search.variant_generator import (
 class BasicVariantGenerator(SearchAlgorithm):
     """Grid points crossed with random samples; the default.
 
-    ``points_to_evaluate`` are tried first, each in the place of one sample. ``max_concurrent`` limits running trials (0: no limit).
-    ``constant_grid_search`` draws random values once per sample and not once per grid point. ``random_state`` is a seed or a numpy
-    generator; None draws from numpy's global one.
+    ``points_to_evaluate`` are tried first, each in the place of one sample. ``max_concurrent`` limits running trials (0: no
+    limit). ``constant_grid_search`` draws random values once per sample and not once per grid point. ``random_state`` is a
+    seed or a numpy generator; None draws from numpy's global one.
     """
 
     def __init__(

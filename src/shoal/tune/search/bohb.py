@@ -21,8 +21,8 @@ _CANDIDATES = 64
 class TuneBOHB(Searcher):
     """Suggestions from kernel densities of good and of bad configurations, at the largest budget that has enough results.
 
-    Use it together with ``HyperBandForBOHB``. ``space``: domains, or a ``ConfigSpace.ConfigurationSpace``. Of ``bohb_config`` these
-    keys are known: ``min_points_in_model``, ``top_n_percent`` (15), ``random_fraction`` (1/3), ``bandwidth_factor`` (3).
+    Use it together with ``HyperBandForBOHB``. ``space``: domains, or a ``ConfigSpace.ConfigurationSpace``. Of ``bohb_config``
+    these keys are known: ``min_points_in_model``, ``top_n_percent`` (15), ``random_fraction`` (1/3), ``bandwidth_factor`` (3).
     ``max_concurrent`` 0 is no limit.
     """
 
@@ -91,7 +91,9 @@ class TuneBOHB(Searcher):
         bad = np.array([self._vectors[trial] for trial, _ in ranked[-max(least, len(ranked) - count) :]])
         best, best_ratio = None, -math.inf
         for candidate in self._space.sample_configuration(_CANDIDATES // 2) + [
-            found for found in (self._near(row) for row in good[self._random.integers(len(good), size=_CANDIDATES // 2)]) if found
+            found
+            for found in (self._near(row) for row in good[self._random.integers(len(good), size=_CANDIDATES // 2)])
+            if found
         ]:
             vector = np.nan_to_num(np.asarray(candidate.get_array(), dtype=float), nan=-1.0)
             ratio = _log_density(good, vector) - _log_density(bad, vector)
@@ -115,10 +117,10 @@ class TuneBOHB(Searcher):
             return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        score = score_of(result, self._metric or DEFAULT_METRIC)
+        score = score_of(result, self.metric or DEFAULT_METRIC)
         if score is not None and trial_id in self._vectors and TRAINING_ITERATION in result:
             budget = float(result.get("hyperband_info", {}).get("budget", result[TRAINING_ITERATION]))
-            self._results.setdefault(budget, {})[trial_id] = -sign_of(self._mode or "max") * score
+            self._results.setdefault(budget, {})[trial_id] = -sign_of(self.mode or "max") * score
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if result and not error:

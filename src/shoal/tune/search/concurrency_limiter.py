@@ -15,7 +15,7 @@ class ConcurrencyLimiter(Searcher):
     (``set_max_concurrency``) does so instead.
     """
 
-    def __init__(self, searcher: Searcher, max_concurrent: int, batch: bool = False) -> None:
+    def __init__(self, searcher: Searcher, max_concurrent: Any, batch: bool = False) -> None:
         if not isinstance(max_concurrent, int) or max_concurrent <= 0:
             raise ValueError(f"max_concurrent must be > 0, but got max_concurrent={max_concurrent}")
         self.searcher = searcher

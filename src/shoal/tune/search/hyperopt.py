@@ -25,8 +25,8 @@ _CONSTANT_SPACE = (
 class HyperOptSearch(Searcher):
     """Suggestions of HyperOpt's TPE.
 
-    ``space``: domains, HyperOpt's own expressions, or both. ``n_initial_points`` random suggestions come first; ``gamma`` is TPE's.
-    ``points_to_evaluate`` are tried first and must name every hyperparameter.
+    ``space``: domains, HyperOpt's own expressions, or both. ``n_initial_points`` random suggestions come first; ``gamma`` is
+    TPE's. ``points_to_evaluate`` are tried first and must name every hyperparameter.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class HyperOptSearch(Searcher):
         self._random = np.random.default_rng(random_state_seed)
         self._space = self.convert_search_space(space) if isinstance(space, dict) and space else space
         self._live: dict[str, int] = {}
+        self._queued: list[int] = []
         self._domain: Any = None
         self._study: Any = None
         if self._space:
@@ -75,8 +76,6 @@ class HyperOptSearch(Searcher):
             self._study.insert_trial_docs(documents)
         self._study.refresh()
         self._queued = [document["tid"] for document in self._study.trials]
-
-    _queued: list[int] = []
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         if self._space:
@@ -111,13 +110,13 @@ class HyperOptSearch(Searcher):
         document = next((one for one in self._study._dynamic_trials if one["tid"] == tid), None) if tid is not None else None
         if document is None:
             return
-        score = score_of(result, self._metric or DEFAULT_METRIC)
+        score = score_of(result, self.metric or DEFAULT_METRIC)
         if error or score is None:
             document["state"] = self._hyperopt.JOB_STATE_ERROR
             document["misc"]["error"] = ("the trial failed", "no score")
         else:
             document["state"] = self._hyperopt.JOB_STATE_DONE
-            document["result"] = {"loss": -sign_of(self._mode or "max") * score, "status": "ok"}
+            document["result"] = {"loss": -sign_of(self.mode or "max") * score, "status": "ok"}
         self._study.refresh()
 
     def get_state(self) -> dict[str, Any]:
@@ -148,11 +147,17 @@ def _expression(hp: Any, label: str, domain: Domain) -> Any:
         return hp.choice(label, options)
     if isinstance(domain, Float):
         if isinstance(sampler, Normal):
-            return hp.qnormal(label, sampler.mean, sampler.sd, quantum) if quantum else hp.normal(label, sampler.mean, sampler.sd)
+            return (
+                hp.qnormal(label, sampler.mean, sampler.sd, quantum) if quantum else hp.normal(label, sampler.mean, sampler.sd)
+            )
         if isinstance(sampler, LogUniform):
             bounds = (np.log(domain.lower), np.log(domain.upper))
             return hp.qloguniform(label, *bounds, quantum) if quantum else hp.loguniform(label, *bounds)
-        return hp.quniform(label, domain.lower, domain.upper, quantum) if quantum else hp.uniform(label, domain.lower, domain.upper)
+        return (
+            hp.quniform(label, domain.lower, domain.upper, quantum)
+            if quantum
+            else hp.uniform(label, domain.lower, domain.upper)
+        )
     if isinstance(domain, Integer):
         from hyperopt.pyll import scope
 

@@ -16,8 +16,8 @@ from shoal.tune.search.searcher import Searcher, warn_unsupported
 class NevergradSearch(Searcher):
     """Suggestions of a Nevergrad optimizer.
 
-    ``optimizer``: a class or an instance of Nevergrad's. ``space``: domains, a Nevergrad parametrization, or (with an instance) the
-    list of names of its dimensions.
+    ``optimizer``: a class or an instance of Nevergrad's. ``space``: domains, a Nevergrad parametrization, or (with an
+    instance) the list of names of its dimensions.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class NevergradSearch(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         suggested = self._live.pop(trial_id, None)
-        score = score_of(result, self._metric or DEFAULT_METRIC)
+        score = score_of(result, self.metric or DEFAULT_METRIC)
         if suggested is not None and score is not None and not error:
-            self._optimizer.tell(suggested, -sign_of(self._mode or "max") * score)
+            self._optimizer.tell(suggested, -sign_of(self.mode or "max") * score)
 
     def get_state(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_nevergrad"}

@@ -21,8 +21,8 @@ class OptunaSearch(Searcher):
 
     ``space``: a dictionary of domains or of Optuna distributions, or a function of an Optuna trial that suggests values and may
     return a dictionary of constants (define by run; names with "/" are nested). ``metric`` and ``mode`` may be lists (several
-    objectives). ``points_to_evaluate`` are tried first; ``evaluated_rewards`` says how they were. ``sampler`` and ``storage`` are
-    Optuna's; ``seed`` seeds the default sampler (TPE).
+    objectives). ``points_to_evaluate`` are tried first; ``evaluated_rewards`` says how they were. ``sampler`` and ``storage``
+    are Optuna's; ``seed`` seeds the default sampler (TPE).
     """
 
     def __init__(
@@ -78,7 +78,8 @@ class OptunaSearch(Searcher):
         )
         if self._rewards and len(self._rewards) != len(self._points):
             raise ValueError(
-                f"evaluated_rewards must have one value for each of points_to_evaluate, but got {len(self._rewards)} and {len(self._points)}"
+                "evaluated_rewards must have one value for each of points_to_evaluate, "
+                f"but got {len(self._rewards)} and {len(self._points)}"
             )
         if self._rewards:
             for point, reward in zip(self._points, self._rewards, strict=True):

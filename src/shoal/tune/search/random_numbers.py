@@ -10,7 +10,7 @@ import numpy as np
 RandomState = Union[None, int, "np.random.Generator", "np.random.RandomState", "_BackwardsCompatibleNumpyRng"]
 
 LEGACY_RNG = False
-"""Whether seeds make a ``RandomState`` rather than a ``Generator``. Kept in ``shoal.tune.search.sample``, where it is looked up."""
+"""Whether seeds make a ``RandomState`` and no ``Generator``. Kept in ``shoal.tune.search.sample``, where it is looked up."""
 
 
 class _BackwardsCompatibleNumpyRng:
@@ -50,4 +50,6 @@ def legacy_seeds() -> bool:
 
 def generator_for(random_state: RandomState) -> _BackwardsCompatibleNumpyRng:
     """``random_state`` itself when it is one of ours, else a wrapper around it."""
-    return random_state if isinstance(random_state, _BackwardsCompatibleNumpyRng) else _BackwardsCompatibleNumpyRng(random_state)
+    return (
+        random_state if isinstance(random_state, _BackwardsCompatibleNumpyRng) else _BackwardsCompatibleNumpyRng(random_state)
+    )

@@ -8,8 +8,8 @@ from typing import Any
 class SearchAlgorithm:
     """Makes the trials of an experiment, one after the other, and learns from what they report.
 
-    ``next_trial`` returns a trial, or None: then ``is_finished()`` says whether there will be more later. The controller calls all
-    methods from one thread.
+    ``next_trial`` returns a trial, or None: then ``is_finished()`` says whether there will be more later. The controller calls
+    all methods from one thread.
     """
 
     _finished = False

@@ -24,8 +24,8 @@ UNRESOLVED_SEARCH_SPACE = (
 class Searcher:
     """Suggests configurations and learns from results.
 
-    Subclasses define ``suggest`` and ``on_trial_complete``, and ``save``/``restore`` (or nothing but picklable attributes) for runs
-    that are resumed. ``mode`` is "min", "max", or a list of them for several metrics.
+    Subclasses define ``suggest`` and ``on_trial_complete``, and ``save``/``restore`` (or nothing but picklable attributes) for
+    runs that are resumed. ``mode`` is "min", "max", or a list of them for several metrics.
     """
 
     FINISHED = "FINISHED"

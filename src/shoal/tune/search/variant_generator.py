@@ -43,7 +43,7 @@ def generate_variants(
     if constant_grid_search:
         yield from _constant_variants(unresolved_spec, random_state)
         return
-    _, domains, grids = parse_spec_vars(unresolved_spec)
+    _, _, grids = parse_spec_vars(unresolved_spec)
     for grid_values in _grid_points(grids):
         spec = copy_containers(unresolved_spec)
         for path, value in grid_values.items():
@@ -57,7 +57,7 @@ def _constant_variants(space: dict[str, Any], random_state: RandomState) -> Iter
     """Random values first, the same for all grid points; what depends on the grid afterwards."""
     spec = copy_containers(space)
     drawn: dict[Path, Any] = {}
-    _, domains, grids = parse_spec_vars(spec)
+    _, domains, _ = parse_spec_vars(spec)
     for path, domain in domains:
         if not domain.is_function():
             drawn[path] = domain.sample(None, random_state=random_state)
@@ -144,7 +144,7 @@ def _expression(text: str) -> Any:
     names = {"random": random, "np": np}
 
     def evaluate(spec: Any) -> Any:
-        return eval(text, names, {"spec": spec, "config": spec})  # noqa: S307 - the user's own expression, in the user's process
+        return eval(text, names, {"spec": spec, "config": spec})
 
     return evaluate
 
@@ -166,7 +166,7 @@ def _resolve_domains(spec: dict[str, Any], resolved: dict[Path, Any], random_sta
                 value = domain.sample(_ResolvedView(spec), random_state=random_state)
             except _NotYetResolved as missing:
                 deferred.append((path, domain))
-                reason = str(missing)
+                reason = reason or str(missing)
                 continue
             assign_value(spec, path, value)
             resolved[path] = value
@@ -251,10 +251,11 @@ def grid_size(spec: dict[str, Any]) -> int:
 
 
 def apply_preset(spec: dict[str, Any], preset: Mapping[str, Any], quiet: bool = False) -> dict[str, Any]:
-    """A copy of ``spec`` whose config takes the values of ``preset``; raises ValueError for values that are not in the space."""
+    """A copy of ``spec`` whose config takes the values of ``preset``; raises ValueError for values that are not in the
+    space."""
     spec = copy_containers(spec)
     config = spec.setdefault("config", {})
-    domains = {path: leaf for path, leaf in _leaves(config, ())}
+    domains = dict(_leaves(config, ()))
     for path, value in _resolve_nested_dict(preset).items():
         if path not in domains:
             _assign_unknown(config, path, value)
@@ -282,7 +283,9 @@ def _assign_unknown(config: dict[str, Any], path: Path, value: Any) -> None:
 
 def resolved_parameters(resolved: Mapping[Path, Any]) -> dict[str, Any]:
     """What was drawn, by name: ``{"x/y": 1}``, without the leading ``config``."""
-    return {"/".join(str(key) for key in (path[1:] if path[0] == "config" else path)): value for path, value in resolved.items()}
+    return {
+        "/".join(str(key) for key in (path[1:] if path[0] == "config" else path)): value for path, value in resolved.items()
+    }
 
 
 def format_vars(resolved: Mapping[Path, Any]) -> str:

@@ -46,10 +46,12 @@ class CombinedStopper(Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         # Every stopper is asked: some count what they see.
-        return any([stopper(trial_id, result) for stopper in self._stoppers])
+        answers = [stopper(trial_id, result) for stopper in self._stoppers]
+        return any(answers)
 
     def stop_all(self) -> bool:
-        return any([stopper.stop_all() for stopper in self._stoppers])
+        answers = [stopper.stop_all() for stopper in self._stoppers]
+        return any(answers)
 
     def deadline_s(self) -> float | None:
         deadlines = [found for stopper in self._stoppers if (found := stopper.deadline_s()) is not None]
@@ -97,9 +99,10 @@ class MaximumIterationStopper(Stopper):
 
 
 class TimeoutStopper(Stopper):
-    """Stops everything ``timeout`` (seconds or a timedelta) after the first question. Time in which a run rests does not count."""
+    """Stops everything ``timeout`` (seconds or a timedelta) after the first question. Time in which a run rests does not
+    count."""
 
-    def __init__(self, timeout: int | float | datetime.timedelta) -> None:
+    def __init__(self, timeout: Any) -> None:
         seconds = timeout.total_seconds() if isinstance(timeout, datetime.timedelta) else timeout
         if not isinstance(seconds, (int, float)) or not seconds > 0:
             raise ValueError(f"timeout must be a number of seconds > 0 or a timedelta, but got timeout={timeout!r}")
@@ -181,7 +184,7 @@ class ExperimentPlateauStopper(Stopper):
     """Stops everything when the ``top`` best values of ``metric`` have a standard deviation of at most ``std``, and that for
     ``patience`` results."""
 
-    def __init__(self, metric: str, std: float = 0.001, top: int = 10, mode: str = "min", patience: int = 0) -> None:
+    def __init__(self, metric: str, std: Any = 0.001, top: Any = 10, mode: str = "min", patience: Any = 0) -> None:
         check_mode(mode, required=True)
         if not isinstance(top, int) or top <= 1:
             raise ValueError(f"top must be an integer > 1, but got top={top!r}")

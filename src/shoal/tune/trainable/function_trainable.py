@@ -28,7 +28,8 @@ class FunctionTrainable(Trainable):
         self._last: dict[str, Any] = {}
 
     def next_messages(self) -> list[tuple[Any, ...]]:
-        """What the function has to say, at least one of ("result", metrics, checkpoint), ("done",), ("error", exception, text)."""
+        """What the function has to say, at least one of ("result", metrics, checkpoint), ("done",), ("error", exception,
+        text)."""
         if self._session is None:
             self._start()
         assert self._session is not None

@@ -30,7 +30,8 @@ _COUNTERS_FILE = ".tune_metadata"
 
 
 class Trainable:
-    """Subclass it: ``setup(config)`` once, ``step()`` for each iteration, ``save_checkpoint``/``load_checkpoint`` for its state.
+    """Subclass it: ``setup(config)`` once, ``step()`` for each iteration, ``save_checkpoint``/``load_checkpoint`` for its
+    state.
 
     ``step`` returns a dictionary of metrics; ``done=True`` in it ends the trial.
     """

@@ -15,8 +15,8 @@ from shoal.tune.trainable.trainable import Trainable
 def with_parameters(trainable: Any, **kwargs: Any) -> Any:
     """``trainable`` that is also given ``kwargs``, which go through the object store once, however many trials there are.
 
-    A function is called as ``trainable(config, **kwargs)``, a class's ``setup`` likewise. Object refs are taken as they are. Raises
-    ValueError for anything that is neither function nor class.
+    A function is called as ``trainable(config, **kwargs)``, a class's ``setup`` likewise. Object refs are taken as they are.
+    Raises ValueError for anything that is neither function nor class.
     """
     if not callable(trainable) or (isinstance(trainable, type) and not issubclass(trainable, Trainable)):
         raise ValueError(f"with_parameters needs a function or a subclass of tune.Trainable, but got {trainable!r}")
@@ -45,8 +45,8 @@ def _class_with_parameters(trainable: type[Trainable], references: dict[str, Any
 
 
 def with_resources(trainable: Any, resources: Any) -> Any:
-    """``trainable`` whose trials ask for ``resources``: a dictionary like ``{"cpu": 2}``, a PlacementGroupFactory, or a function
-    of the config that returns one of them."""
+    """``trainable`` whose trials ask for ``resources``: a dictionary like ``{"cpu": 2}``, a PlacementGroupFactory, or a
+    function of the config that returns one of them."""
     if not callable(resources):
         resources = as_placement_group_factory(resources)
     if isinstance(trainable, type):

@@ -17,13 +17,13 @@ def wait_for_gpu(
 ) -> bool:
     """Waits until the memory of the GPU is used to at most ``target_util``; asks ``retry`` times, every ``delay_s`` seconds.
 
-    ``gpu_id``: an index, a UUID, or None for the first GPU of this process. Raises ValueError for an unknown GPU, RuntimeError when
-    it stays in use, ImportError without GPUtil.
+    ``gpu_id``: an index, a UUID, or None for the first GPU of this process. Raises ValueError for an unknown GPU, RuntimeError
+    when it stays in use, ImportError without GPUtil.
     """
     if gpu_memory_limit is not None:
         raise ValueError(f"gpu_memory_limit is gone: use target_util, but got gpu_memory_limit={gpu_memory_limit}")
     try:
-        import GPUtil
+        import GPUtil  # type: ignore[import-not-found]
     except ImportError:
         raise ImportError("wait_for_gpu needs GPUtil: pip install gputil") from None
     if gpu_id is None:

@@ -26,7 +26,9 @@ def validate_save_restore(trainable_cls: Any, config: dict[str, Any] | None = No
         raise ValueError(f"num_gpus must be 0: the trainable runs in this process, but got num_gpus={num_gpus}")
     found = trainable_class_of(trainable_cls)
     if issubclass(found, FunctionTrainable):
-        raise ValueError("validate_save_restore is for class trainables; a function saves with tune.report(..., checkpoint=...)")
+        raise ValueError(
+            "validate_save_restore is for class trainables; a function saves with tune.report(..., checkpoint=...)"
+        )
     first, second = found(config or {}), found(config or {})
     first.train()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,109 @@
+"""A killed run goes on where it was: finished trials stay finished, and the best is the same."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from shoal import tune
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+import shoal
+from shoal import tune
+
+marks = Path(sys.argv[2])
+
+def train(config):
+    for i in range(3):
+        time.sleep(0.01)
+        tune.report({"score": config["x"] + i})
+    with open(marks / str(config["x"]), "a") as file:
+        file.write("x")
+
+
+shoal.init(num_cpus=2)
+config = tune.RunConfig(name="killed", storage_path=sys.argv[1], verbose=0)
+tune.Tuner(train, param_space={"x": tune.grid_search(list(range(40)))}, run_config=config).fit()
+"""
+
+
+
+
+def finished(experiment: Path) -> int:
+    files = list(experiment.glob("experiment_state-*.json"))
+    return files[0].read_text().count('"status": "TERMINATED"') if files else 0
+
+
+@pytest.mark.parametrize("kill_after", [1, 15])
+def test_a_kill_in_the_middle_costs_no_finished_trial(tmp_path: Path, kill_after: int) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    program = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path), str(marks)])
+    experiment = tmp_path / "killed"
+    deadline = time.monotonic() + 30
+    while finished(experiment) < kill_after and time.monotonic() < deadline:
+        time.sleep(0.005)
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+    done_before = finished(experiment)
+    assert kill_after <= done_before < 40
+
+    def train_again(config):
+        for i in range(3):
+            tune.report({"score": config["x"] + i})
+        with open(marks / str(config["x"]), "a") as file:
+            file.write("y")
+
+    restored = tune.Tuner.restore(str(experiment), train_again)
+    assert len(restored.get_results()) >= done_before
+    grid = restored.fit()
+    assert len(grid) == 40 and grid.num_terminated == 40 and not grid.errors
+    assert grid.get_best_result("score", "max").config == {"x": 39}
+    again = Counter("".join(file.read_text() for file in marks.iterdir()))
+    assert again["y"] == 40 - done_before
+
+
+def test_failed_trials_are_resumed_or_restarted_as_asked(tmp_path: Path) -> None:
+    marker = tmp_path / "works-now"
+
+    def fails_at_first(config):
+        if config["x"] == 1 and not marker.exists():
+            raise ValueError("not yet")
+        return {"score": config["x"]}
+
+    arguments = dict(name="again", config={"x": tune.grid_search([0, 1, 2])}, storage_path=str(tmp_path), verbose=0)
+    first = tune.run(fails_at_first, raise_on_failed_trial=False, **arguments)
+    assert Counter(trial.status for trial in first.trials) == {"TERMINATED": 2, "ERROR": 1}
+    skipped = tune.Tuner.can_restore(str(tmp_path / "again"))
+    assert not skipped  # tune.run leaves no tuner.pkl
+    marker.touch()
+    again = tune.run(fails_at_first, resume="AUTO+ERRORED_ONLY", **arguments)
+    assert Counter(trial.status for trial in again.trials) == {"TERMINATED": 3}
+    assert [trial.trial_id for trial in again.trials] == [trial.trial_id for trial in first.trials]
+
+
+def test_a_torn_last_line_is_ignored_and_a_damaged_one_named(tmp_path: Path) -> None:
+    config = tune.RunConfig(name="torn", storage_path=str(tmp_path), verbose=0)
+    tune.Tuner(lambda config: {"score": 1}, run_config=config).fit()
+    (log,) = (tmp_path / "torn").glob("experiment_state-*.json")
+    complete = log.read_text()
+    log.write_text(complete + '{"kind": "result", "id": "x')
+    assert len(tune.Tuner.restore(str(tmp_path / "torn"), lambda config: 1).get_results()) == 1
+    log.write_text("rubbish\n" + complete)
+    with pytest.raises(tune.TuneError, match="the experiment is damaged: .*line 1"):
+        tune.Tuner.restore(str(tmp_path / "torn"), lambda config: 1)
+    (tmp_path / "torn" / "tuner.pkl").write_bytes(b"rubbish")
+    with pytest.raises(tune.TuneError, match=r"damaged: .*tuner\.pkl"):
+        tune.Tuner.restore(str(tmp_path / "torn"), lambda config: 1)
+    with pytest.raises(ValueError, match="no experiment that can be restored"):
+        tune.Tuner.restore(str(tmp_path / "nothing"), lambda config: 1)
