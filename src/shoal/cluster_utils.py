@@ -16,7 +16,10 @@ from typing import Any
 
 import shoal
 
-__all__ = ["Cluster", "ClusterNode"]
+__all__ = ["Cluster", "ClusterNode", "cluster_not_supported"]
+
+cluster_not_supported = False
+"""Whether this system cannot have test clusters. Never: Shoal runs on Linux alone."""
 
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 10.0
