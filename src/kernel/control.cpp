@@ -107,36 +107,9 @@ static std::vector<QueueState> task_queues() {
   return found;
 }
 
-static void assign(u32 slot, u32 queue) {
-  Arena& a = attached();
-  Slot& s = a.slot(slot);
-  a.queue(queue).servers.fetch_add(1);
-  s.queue.store(queue);
-  a.wake_slot(slot);
-}
-
-static bool unassign(u32 slot) {
-  Arena& a = attached();
-  Slot& s = a.slot(slot);
-  u32 qi = s.queue.load();
-  if (!qi || qi == kQueueExit) return s.running.load() == 0;
-  Queue& q = a.queue(qi);
-  a.lock(q.lock, qi);
-  s.queue.store(0);
-  a.unlock(q.lock);
-  q.servers.fetch_sub(1);
-  q.sequence.fetch_add(1);
-  futex_wake(q.sequence, 1 << 20);
-  if (q.flags.fetch_and(~u32(kQueueWants)) & kQueueWants) a.ring();
-  else if (q.length.load()) a.ring();
-  return s.running.load() == 0;
-}
-
-static void end_worker(u32 slot) {
-  unassign(slot);
-  attached().slot(slot).queue.store(kQueueExit);
-  attached().wake_slot(slot);
-}
+static void assign(u32 slot, u32 queue) { attached().assign(slot, queue); }
+static bool unassign(u32 slot) { return attached().unassign(slot); }
+static void end_worker(u32 slot) { attached().end_worker(slot); }
 
 static std::vector<DeadTaskState> states(const std::vector<DeadTask>& tasks) {
   std::vector<DeadTaskState> out;
@@ -156,7 +129,10 @@ static u32 error_record(Arena& a, nb::bytes error) {
   if (n > kValueInline) {
     if (!a.allocate_value(i, n)) {
       a.spill(std::max<u64>(n, a.head->capacity_bytes / 16));
-      if (!a.allocate_value(i, n)) throw std::runtime_error("no room in the arena for an error report");
+      if (!a.allocate_value(i, n)) {
+        a.drop(i);
+        throw std::runtime_error("no room in the arena for an error report");
+      }
     }
     to = a.heap(r.value_offset);
   }
@@ -166,41 +142,14 @@ static u32 error_record(Arena& a, nb::bytes error) {
   return i;
 }
 
-static void requeue(u32 i, bool front, bool use_retry) {
-  Arena& a = attached();
-  Record& r = a.record(i);
-  if (use_retry && r.retries_left > 0) r.retries_left--;
-  r.attempt++;
-  if (r.where == kBlock && r.value_kind == kNoValue) {  // what the dead had begun to write
-    a.free_block(r.value_offset);
-    r.where = kInline;
-  }
-  // A stream starts anew: what was not read yet will be yielded again.
-  if (r.stream && r.kind != kActor)
-    for (u32 item; (item = a.pop_item(r.stream));) a.drop(item);
-  r.produced = 0;
-  r.state.store(kQueued);
-  if (a.queue(r.queue).flags.load() & kQueueClosed) {
-    a.fail_unsealed(i, a.queue(r.queue).error_record);
-    a.release_args(r);
-    a.drop(i);
-    return;
-  }
-  a.push(r.queue, i, front);
-  a.ring();
-}
+static void requeue(u32 i, bool front, bool use_retry) { attached().requeue(i, front, use_retry); }
 
 // Seals a record of a dead process, or one that has not started. True: this call did it.
 static bool fail_record(u32 i, nb::bytes error) {
   Arena& a = attached();
-  u32 state = a.record(i).state.load() & kStateMask;
   u32 e = error_record(a, error);
-  bool done = a.fail_unsealed(i, e);
+  bool done = a.fail_abandoned(i, e);
   a.drop(e);
-  if (done && state == kRunning && a.record(i).kind != kActor) {
-    a.release_args(a.record(i));
-    a.drop(i);
-  }
   return done;
 }
 
@@ -209,6 +158,13 @@ static int cancel_record(u32 i, u64 uid, nb::bytes error) {
   Arena& a = attached();
   Record& r = a.record(i);
   if (!a.try_hold(i)) return 0;
+  u32 e = 0;
+  try {
+    e = error_record(a, error);  // first: its making may fail
+  } catch (...) {
+    a.drop(i);
+    throw;
+  }
   int result = 0;
   u32 seen = r.state.load();
   while (r.uid == uid) {
@@ -221,15 +177,13 @@ static int cancel_record(u32 i, u64 uid, nb::bytes error) {
       }
       result = 2;
     } else if (plain == kPending || plain == kQueued) {
-      if (!r.state.compare_exchange_weak(seen, kCreating)) continue;
-      u32 e = error_record(a, error);
-      a.seal_returns(i, e);
-      a.seal_alias(i, e, kErrorFlag);
-      a.drop(e);
+      if (!a.begin_failing(i, seen)) continue;
+      a.fail_begun(i, e);
       result = 1;
     }
     break;
   }
+  a.drop(e);
   a.drop(i);
   return result;
 }
@@ -261,30 +215,30 @@ static bool replace_value(nb::handle ref, nb::bytes error) {
   Arena& a = attached();
   u32 i = ref_record(ref.ptr());
   Record& r = a.record(i);
-  u32 free = 0;
-  if (!a.sealed(i) || !r.pins.compare_exchange_strong(free, kSpilling)) return false;
+  if (!a.sealed(i)) return false;
   u32 e = error_record(a, error);
+  a.hold(i);
+  u32 entry = a.enter(i, kSpill);
+  u32 free = 0;
+  if (!r.pins.compare_exchange_strong(free, kSpilling | a.me)) {
+    a.strike(entry);
+    a.drop(i);
+    a.drop(e);
+    return false;
+  }
   a.release_value(r);
   r.value_kind = kAlias;
   r.value_offset = e;
   r.state.fetch_or(kErrorFlag);
   r.pins.store(0);
+  a.strike(entry);
+  a.drop(i);
   return true;
 }
 
 static u32 running_slot(u32 record, u64 uid) {
   Arena& a = attached();
-  if (a.record(record).uid != uid) return 0;
-  for (u32 i = 1; i < a.head->slots_used; i++) {
-    Slot& s = a.slot(i);
-    if (s.role == kRoleNone) continue;
-    if (s.running.load() == record) return i;
-    if (s.role != kRoleActor) continue;
-    for (u32 c = s.ledger_first; c; c = a.chunk(c).next)
-      for (auto& e : a.chunk(c).entries)
-        if (e.kind.load() == kExecution && e.record.load() == record) return i;
-  }
-  return 0;
+  return a.record(record).uid == uid ? a.executor_of(record) : 0;
 }
 
 // (record, ready, unreferenced): what happened to an actor; record 0: nothing more.
@@ -305,6 +259,23 @@ static void end_actor(u32 i) { attached().record(i).flags |= kActorEnded; }
 static nb::object hold(u32 i) {
   if (!attached().try_hold(i)) throw nb::value_error("the record is being freed");
   return nb::steal(adopt_ref(i));
+}
+
+// By what an id says: the uid of the task or object, and the number of the result (1 = the first, or not a result).
+static nb::object find_record(u64 uid, u32 number) {
+  Arena& a = attached();
+  u32 end = std::min(a.head->segments_used.load(), kMaxRecords / kSegmentRecords) * kSegmentRecords;
+  auto matches = [&](const Record& r) {
+    if ((r.state.load(std::memory_order_acquire) & kStateMask) == kFree) return false;
+    if (number == 1) return r.kind != kReturn && r.uid == uid;
+    return r.kind == kReturn && r.queued_ns == uid && r.index + 1 == number;
+  };
+  for (u32 i = 1; i < end; i++) {
+    if (!matches(a.record(i)) || !a.try_hold(i)) continue;
+    if (matches(a.record(i))) return nb::steal(adopt_ref(i));
+    a.drop(i);
+  }
+  return nb::none();
 }
 
 static nb::dict memory_stats() {
@@ -348,7 +319,7 @@ static std::vector<std::tuple<u64, std::string, u64, u32, std::vector<u32>>> hol
     for (u32 k = 1; k < a.head->slots_used; k++) {
       Slot& s = a.slot(k);
       bool holds = false;
-      for (u32 c = s.role != kRoleNone ? s.ledger_first : 0; c && !holds; c = a.chunk(c).next)
+      for (u32 c = s.role != kRoleNone ? u32(s.ledger_first) : 0; c && !holds; c = a.chunk(c).next)
         for (auto& e : a.chunk(c).entries) holds = holds || (e.kind.load() != kEntryFree && e.record.load() == i);
       if (holds) pids.push_back(s.pid);
     }
@@ -372,7 +343,7 @@ static nb::list list_records(u32 limit) {
     nb::dict d;
     d["ref"] = ref;
     d["record"] = i;
-    d["uid"] = r.uid;
+    d["uid"] = u64(r.uid);
     d["kind"] = u32(r.kind);
     d["state"] = state & kStateMask;
     d["is_error"] = (state & kErrorFlag) != 0;
@@ -462,7 +433,7 @@ static void set_hooks(nb::dict d) {
     return o.release().ptr();
   };
   hooks = {get("serialize"), get("raise_error"), get("store_full"), get("get"),         get("put"),
-           get("wait"),      get("loads"),       get("stream"),     get("not_attached")};
+           get("wait"),      get("loads"),       get("stream"),     get("not_attached"), get("ref_of")};
 }
 
 static void add_daemon_functions(nb::module_& m) {
@@ -551,7 +522,7 @@ static void add_queue_functions(nb::module_& m) {
 
 static void add_record_functions(nb::module_& m) {
   m.def("record_state", [](u32 i) { return attached().record(i).state.load() & kStateMask; });
-  m.def("record_uid", [](u32 i) { return attached().record(i).uid; });
+  m.def("record_uid", [](u32 i) { return u64(attached().record(i).uid); });
   m.def("record_is_error", [](u32 i) { return (attached().record(i).state.load() & kErrorFlag) != 0; });
   m.def("record_count", [](u32 i) { return attached().record(i).count.load(); });
   m.def("record_kind", [](u32 i) { return u32(attached().record(i).kind); });
@@ -568,6 +539,7 @@ static void add_record_functions(nb::module_& m) {
     return nb::steal(value);
   });
   m.def("hold", hold);
+  m.def("find_record", find_record);
   m.def("keep", [](u32 i) { return attached().try_hold(i); });
   m.def("release", [](u32 i) { attached().drop(i); });
   m.def("function_record", function_record);

@@ -25,6 +25,7 @@ struct Hooks {
   PyObject* loads;           // pickle.loads
   PyObject* stream;          // (ObjectRef) -> what a streaming call returns
   PyObject* not_attached;    // () -> raises
+  PyObject* ref_of;          // (id: bytes) -> ObjectRef
 };
 extern Hooks hooks;
 
@@ -96,6 +97,10 @@ template <class F> bool waiting(F wait, Arena::Wait* result) {
     w = wait();
     Py_END_ALLOW_THREADS
     if (PyErr_CheckSignals() != 0) return false;
+    if (!arena || arena->closed) {  // the session was ended by another thread
+      require_arena();
+      return false;
+    }
     if (w != Arena::Wait::kInterrupted) {
       *result = w;
       return true;

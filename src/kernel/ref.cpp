@@ -125,7 +125,19 @@ static PyGetSetDef ref_fields[] = {{"record", ref_get_record, nullptr, "Index of
                                    {"epoch", ref_get_epoch, nullptr, "Number of the session in this process.", nullptr},
                                    {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
+// ObjectRef(id): a reference to an object by the 28 bytes of its id.
+static PyObject* ref_new(PyTypeObject*, PyObject* args, PyObject* names) {
+  PyObject* id;
+  if ((names && PyDict_GET_SIZE(names)) || !PyArg_ParseTuple(args, "S:ObjectRef", &id)) {
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "ObjectRef takes no keyword arguments");
+    return nullptr;
+  }
+  if (!require_arena()) return nullptr;
+  return PyObject_CallOneArg(hooks.ref_of, id);
+}
+
 static PyType_Slot ref_slots[] = {
+    {Py_tp_new, reinterpret_cast<void*>(ref_new)},
     {Py_tp_dealloc, reinterpret_cast<void*>(ref_dealloc)},
     {Py_tp_hash, reinterpret_cast<void*>(ref_hash)},
     {Py_tp_richcompare, reinterpret_cast<void*>(ref_compare)},
@@ -135,7 +147,7 @@ static PyType_Slot ref_slots[] = {
     {0, nullptr}};
 
 static PyType_Spec ref_spec = {"shoal._kernel.ObjectRef", sizeof(RefObject), 0,
-                               Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, ref_slots};
+                               Py_TPFLAGS_DEFAULT, ref_slots};
 
 bool add_ref_type(PyObject* module) {
   RefType = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&ref_spec));

@@ -21,7 +21,7 @@ thread_local u64 current_uid = 0;
 
 static void become(u32 i) {
   current_record = i;
-  current_uid = i ? arena->record(i).uid : 0;
+  current_uid = i ? u64(arena->record(i).uid) : 0;
 }
 
 static TaskObject* task_of(PyObject* o) { return reinterpret_cast<TaskObject*>(o); }
@@ -124,25 +124,80 @@ static PyObject* task_complete_many(PyObject* o, PyObject* values) {
     return nullptr;
   }
   u32 i = task_of(o)->record;
-  Py_ssize_t k = 1;
-  for (u32 s = r->first_return; s; s = arena->record(s).sibling, k++) {
-    if (!encode_value(PyTuple_GET_ITEM(values, k), s)) {
-      forget_value(s);
-      for (u32 t = r->first_return; t != s; t = arena->record(t).sibling) forget_value(t);
+  auto forget_returns = [&] {
+    for (u32 t = r->first_return; t; t = arena->record(t).sibling)
+      if (!arena->sealed(t)) forget_value(t);
+  };
+  // An earlier attempt that died may have sealed the first of them.
+  for (u32 s = r->first_return; s; s = arena->record(s).sibling) {
+    if (arena->sealed(s)) continue;
+    if (!encode_value(PyTuple_GET_ITEM(values, arena->record(s).index), s)) {
+      forget_returns();
       return nullptr;
     }
   }
   if (!encode_value(PyTuple_GET_ITEM(values, 0), i)) {
     forget_value(i);
-    for (u32 t = r->first_return; t; t = arena->record(t).sibling) forget_value(t);
+    forget_returns();
     return nullptr;
   }
   for (u32 s = r->first_return, next; s; s = next) {
     next = arena->record(s).sibling;
-    arena->seal(s, 0);
+    if (!arena->sealed(s)) arena->seal(s, 0);
+    r->first_return = next;
     arena->drop(s);
   }
-  r->first_return = 0;
+  arena->seal(i, 0);
+  task_of(o)->done = true;
+  executed(i, task_of(o)->entry);
+  Py_RETURN_NONE;
+}
+
+// complete_first(values, error): the first results are there, all others are the error.
+static PyObject* task_complete_first(PyObject* o, PyObject* args) {
+  PyObject* values;
+  PyObject* error;
+  if (!PyArg_ParseTuple(args, "O!O", &PyTuple_Type, &values, &error)) return nullptr;
+  Record* r = live(o);
+  if (!r) return nullptr;
+  u32 given = u32(PyTuple_GET_SIZE(values));
+  if (!given || given >= r->num_returns) {
+    PyErr_Format(PyExc_ValueError, "complete_first needs a tuple of 1 to %u values", r->num_returns - 1);
+    return nullptr;
+  }
+  u32 i = task_of(o)->record;
+  u32 e = arena->new_record(kObject);
+  arena->record(e).count.store(1, std::memory_order_relaxed);
+  u32 entry = arena->enter(e, kHandle);
+  bool fine = encode_value(error, e);
+  if (fine) arena->seal(e, kErrorFlag);
+  for (u32 s = r->first_return; fine && s; s = arena->record(s).sibling) {
+    u32 index = arena->record(s).index;
+    if (index < given && !arena->sealed(s)) fine = encode_value(PyTuple_GET_ITEM(values, index), s);
+  }
+  fine = fine && encode_value(PyTuple_GET_ITEM(values, 0), i);
+  if (!fine) {
+    forget_value(i);
+    for (u32 s = r->first_return; s; s = arena->record(s).sibling)
+      if (!arena->sealed(s)) forget_value(s);
+    arena->strike(entry);
+    arena->drop(e);
+    return nullptr;
+  }
+  for (u32 s = r->first_return, next; s; s = next) {
+    next = arena->record(s).sibling;
+    if (!arena->sealed(s)) {
+      if (arena->record(s).index < given) {
+        arena->seal(s, 0);
+      } else {
+        arena->seal_alias(s, e, kErrorFlag);
+      }
+    }
+    r->first_return = next;
+    arena->drop(s);
+  }
+  arena->strike(entry);
+  arena->drop(e);
   arena->seal(i, 0);
   task_of(o)->done = true;
   executed(i, task_of(o)->entry);
@@ -183,12 +238,10 @@ static PyObject* task_retry(PyObject* o, PyObject*) {
   u32 i = task_of(o)->record;
   if (r->retries_left > 0) r->retries_left--;
   r->attempt++;
+  arena->restart_stream(*r);
   task_of(o)->done = true;
   arena->self->running.store(0);
-  // The execution's count goes over to the queue; the ledger lets go of it after it is linked.
-  r->state.store(kQueued);
-  arena->push(r->queue, i, r->kind == kCall || r->kind == kCallStream);
-  arena->strike(task_of(o)->entry);
+  arena->push_back(i, task_of(o)->entry);
   Py_RETURN_NONE;
 }
 
@@ -203,6 +256,7 @@ static PyObject* task_yield(PyObject* o, PyObject* args) {
     PyErr_SetString(PyExc_RuntimeError, "only a streaming task yields items");
     return nullptr;
   }
+  if (r->produced < r->index) return PyLong_FromUnsignedLong(++r->produced);  // its reader has it from an earlier attempt
   u32 s = arena->new_record(kReturn);
   Record& item = arena->record(s);
   arena->hold(s);
@@ -214,8 +268,8 @@ static PyObject* task_yield(PyObject* o, PyObject* args) {
     arena->drop(s);
     return nullptr;
   }
-  arena->push(r->stream, s, false);  // the count goes over to the queue
-  arena->strike(entry);
+  arena->strike(entry);  // the count goes over to the queue
+  arena->push(r->stream, s, false);
   r->produced++;
   arena->notify(task_of(o)->record);
   return PyLong_FromUnsignedLong(r->produced);
@@ -505,6 +559,7 @@ static PyObject* function_ref(PyObject*, PyObject* number) {
 static PyMethodDef task_methods[] = {{"args", task_args, METH_NOARGS, nullptr},
                                      {"complete", task_complete, METH_O, nullptr},
                                      {"complete_many", task_complete_many, METH_O, nullptr},
+                                     {"complete_first", task_complete_first, METH_VARARGS, nullptr},
                                      {"fail", task_fail, METH_O, nullptr},
                                      {"inherit", task_inherit, METH_O, nullptr},
                                      {"retry", task_retry, METH_NOARGS, nullptr},

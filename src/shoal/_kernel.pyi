@@ -232,6 +232,9 @@ class Task:
 
     def complete(self, value: Any) -> None: ...
     def complete_many(self, values: tuple[Any, ...]) -> None: ...
+    def complete_first(self, values: tuple[Any, ...], error: BaseException) -> None:
+        """The first results are ``values`` (at least one, fewer than ``num_returns``), every other is the error."""
+
     def fail(self, error: BaseException) -> None: ...
     def inherit(self, failed: ObjectRef) -> None: ...
     def retry(self) -> None: ...
@@ -255,6 +258,9 @@ def record_uid(record: int) -> int: ...
 def record_is_error(record: int) -> bool: ...
 def read_record(record: int) -> Any:
     """The value (or the raised exception object) of a sealed record, without counting it."""
+
+def find_record(uid: int, number: int) -> ObjectRef | None:
+    """The living object that an id names: uid of the task or object, and the number of the result, from 1. Looks at all records."""
 
 def hold(record: int) -> ObjectRef:
     """A counted handle of this process on a live record."""
@@ -283,6 +289,9 @@ def holders(limit: int) -> list[tuple[int, str, int, int, list[int]]]:
 # ------------------------------------------------------------------ handles
 class ObjectRef:
     """A counted reference. 28 bytes: uid (8), actor (12), job (4), index (4)."""
+
+    def __new__(cls, id: bytes, /) -> ObjectRef:
+        """The object with that id. Getting its value raises ObjectLostError when it is gone."""
 
     record: int
     uid: int

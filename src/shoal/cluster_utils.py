@@ -16,7 +16,7 @@ from typing import Any
 
 import shoal
 
-__all__ = ["Cluster", "ClusterNode", "cluster_not_supported"]
+__all__ = ["AutoscalingCluster", "Cluster", "ClusterNode", "cluster_not_supported"]
 
 cluster_not_supported = False
 """Whether this system cannot have test clusters. Never: Shoal runs on Linux alone."""
@@ -35,6 +35,13 @@ PR_SET_PDEATHSIG = 1
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 os.execv(sys.executable, [sys.executable, "-m", "shoal.node", *sys.argv[1:]])
 """
+
+
+class AutoscalingCluster:
+    """Ray's test cluster with an autoscaler. Shoal has no autoscaler: making one raises NotImplementedError."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("AutoscalingCluster: the autoscaler is not supported")
 
 
 class ClusterNode:

@@ -136,7 +136,7 @@ def test_an_intended_exit_is_never_restarted() -> None:
     node = SimulatedNode()
     actor = node.create_actor(max_restarts=-1)
     node.started(actor)
-    kill_process(node, slot_of(node, actor), 0)
+    kill_process(node, slot_of(node, actor), 76)
     assert node.actor(actor).state == "DEAD"
 
 
@@ -228,7 +228,7 @@ def test_the_last_handle_ends_an_actor_without_a_kill() -> None:
     assert not node.exiting, "its constructor still runs"
     node.started(actor)
     assert node.exiting == {slot_of(node, actor)}
-    kill_process(node, slot_of(node, actor), 0)
+    kill_process(node, slot_of(node, actor), 76)
     assert node.actor(actor).state == "DEAD"
     assert not node.killed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shoal.core.actor_exit import ActorExit
+from shoal.core.actor_exit import ActorTerminated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ def ray_call(instance: Any, function: Callable[..., Any], *args: Any, **kwargs: 
 
 def ray_terminate(instance: Any) -> None:
     """``__ray_terminate__``: the actor ends when the calls before this one are done."""
-    raise ActorExit("__ray_terminate__ was called.")
+    raise ActorTerminated("__ray_terminate__ was called.")
 
 
 BUILT_INS: dict[str, Callable[..., Any]] = {

@@ -16,6 +16,10 @@ class AsyncioActorExit(ActorExit):
     """The same, raised in an async actor's event loop."""
 
 
+class ActorTerminated(ActorExit):
+    """The actor ends when the calls that are under way are done: ``__ray_terminate__``, or its last handle is gone."""
+
+
 def exit_actor() -> NoReturn:
     """Ends the actor whose method calls this. It is not restarted; callers and queued calls get ActorDiedError, running calls
     finish.

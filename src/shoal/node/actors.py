@@ -156,9 +156,9 @@ class Actors:
         if actor.state == "DEAD":
             return
         if no_restart or not actor.may_restart():
-            self.end(actor, self._error(actor, "actor_killed", "it was killed with kill()"))
+            self.end(actor, self._error(actor, "actor_killed", "it was killed by `ray.kill`"))
         elif actor.process is not None:
-            self._kill_process(actor.process, "killed with kill(no_restart=False)")
+            self._kill_process(actor.process, "killed by `ray.kill` with no_restart=False")
 
     # ------------------------------------------------------------ life
 

@@ -10,7 +10,8 @@ import signal
 
 from shoal.node.events import ProcessDied
 
-EXIT_INTENDED = 0
+EXIT_INTENDED = 76
+"""It leaves because it was told to, or wants to: not 0, with which user code may end the process at any point."""
 EXIT_RECYCLE = 77
 """``max_calls`` is reached: the worker is replaced, nothing failed."""
 EXIT_CONSTRUCTOR_FAILED = 78

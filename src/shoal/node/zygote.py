@@ -305,7 +305,7 @@ def _become_worker(zygote: Zygote, command: Any, out: int, err: int) -> NoReturn
 
 
 def _apply_environment(command: Any, config: dict[str, Any]) -> None:
-    if command.cpus >= 2 and not config["user_threads"]:
+    if command.is_actor and command.cpus >= 2 and not config["user_threads"]:  # tasks have it for each execution
         for name in THREAD_VARIABLES:
             os.environ[name] = str(int(command.cpus))
     hidden = "" if config["devices"] else None

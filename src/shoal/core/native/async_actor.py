@@ -1,7 +1,8 @@
-"""Async actors: an event loop whose idle moments look into the mailboxes.
+"""Async actors: an event loop for each concurrency group, whose idle moments look into the group's mailbox.
 
-The loop's selector takes calls from the arena itself: no thread stands between a call and the loop while it is awake. Only when it
-sleeps does a helper thread wait for the mailboxes, and wake it through a descriptor.
+A loop's selector takes calls from the arena itself: no thread stands between a call and the loop while it is awake. Only when
+it sleeps does a helper thread wait for the mailbox, and wake it through a descriptor. The default group's loop runs on the main
+thread, where the constructor ran in it; a call that blocks its loop blocks its own group alone.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel, exceptions
-from shoal.core.actor_exit import ActorExit
+from shoal.core.actor_exit import ActorExit, ActorTerminated
 from shoal.core.ids import TaskID
 from shoal.core.native import context
 from shoal.core.native.actors import DEFAULT_GROUP
-from shoal.core.native.execution import fail, leave, task_error, yield_error
+from shoal.core.native.execution import LEFT_STATUS, fail, leave, left_error, retry_is_due, task_error, yield_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,70 +35,96 @@ BATCH = 256
 """Calls taken in one round, so that a full mailbox does not keep the loop from its other events."""
 
 
-def serve(instance: Any, queues: dict[str, int], spec: ClassSpec, options: ActorOptions, handlers: Handlers) -> None:
-    """Runs the loop until the mailboxes are closed or the actor exits."""
+def serve(construct: Callable[[], Handlers], queues: dict[str, int], spec: ClassSpec, options: ActorOptions) -> None:
+    """Constructs the actor in the default group's loop and runs the loops until the mailboxes are closed or the actor exits."""
     limits = {DEFAULT_GROUP: options.concurrency(True), **spec.concurrency_groups}
-    service = _Service({queue: limits[group] for group, queue in queues.items()}, handlers)
-    loop = asyncio.SelectorEventLoop(_MailboxSelector(service))
-    service.loop = loop
-    asyncio.set_event_loop(loop)
-    signal.signal(signal.SIGINT, service.on_interrupt)
-    try:
-        loop.run_forever()
-    finally:
-        service.stop()
+    services = {group: _Service(queue, limits[group]) for group, queue in queues.items()}
+    main = services.pop(DEFAULT_GROUP)
+    everything = [main, *services.values()]
+    main.enter_thread()
+    handlers = main.loop.run_until_complete(_construct(construct))
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        for service in everything:
+            service.cancel_flagged()
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    for service in everything:
+        service.open(handlers, everything)
+    for group, service in services.items():
+        threading.Thread(target=service.run_in_thread, name=f"shoal-group-{group}", daemon=True).start()
+    main.loop.run_forever()
+
+
+async def _construct(construct: Callable[[], Handlers]) -> Handlers:
+    return construct()
 
 
 class _Service:
-    """Calls between the mailboxes and the loop."""
+    """One group's calls, between its mailbox and its loop."""
 
-    def __init__(self, limits: dict[int, int], handlers: Handlers) -> None:
-        self.limits = limits
-        self.handlers = handlers
-        self.loop: Any = None
-        self.running: dict[Task, asyncio.Task[Any]] = {}
-        self._open = dict.fromkeys(limits, 0)
-        self.exiting: BaseException | None = None
+    def __init__(self, queue: int, limit: int) -> None:
+        self.queue = queue
+        self.limit = limit
+        self.loop = asyncio.SelectorEventLoop(_MailboxSelector(self))
+        self.open_calls = 0
+        self._running: dict[Task, asyncio.Task[Any]] = {}
+        self._handlers: Handlers | None = None
+        self._everything: list[_Service] = []
+        self._terminated = False
         self._targets: dict[int, tuple[Call, Callable[..., Any]]] = {}
+
+    def open(self, handlers: Handlers, everything: list[_Service]) -> None:
+        """The actor is constructed: calls may be taken."""
+        self._handlers, self._everything = handlers, everything
+
+    def enter_thread(self) -> None:
+        asyncio.set_event_loop(self.loop)
+
+    def run_in_thread(self) -> None:
+        _kernel.activate()
+        self.enter_thread()
+        self.loop.run_forever()
+
+    def takes_calls(self) -> bool:
+        """Whether a call may be taken: a full group leaves its calls where they are."""
+        return self._handlers is not None and self.open_calls < self.limit
 
     def pump(self) -> bool:
         """Starts waiting calls. True when there were some."""
         found = False
-        for queue, limit in self.limits.items():
-            for _ in range(BATCH):
-                if self._open[queue] >= limit:
-                    break
-                task = _kernel.take(queue)
-                if task is None:
-                    break
-                found = True
-                self._open[queue] += 1
-                self.running[task] = self.loop.create_task(self._execute(task, queue))
+        for _ in range(BATCH):
+            if not self.takes_calls():
+                break
+            self.open_calls += 1  # before it is taken: who looks for a moment without calls must not see one here
+            task = _kernel.take(self.queue)
+            if task is None:
+                self.open_calls -= 1
+                break
+            found = True
+            self._running[task] = self.loop.create_task(self._execute(task))
         return found
 
-    def open_queues(self) -> list[int]:
-        """Mailboxes that calls may be taken from: a full group leaves its calls where they are."""
-        return [queue for queue, limit in self.limits.items() if self._open[queue] < limit]
+    def is_idle(self) -> bool:
+        return not self.open_calls and (self._terminated or not _kernel.queue_length(self.queue))
 
-    def closed(self) -> bool:
-        return not self.running and all(_kernel.queue_closed(queue) for queue in self.limits)
+    def is_closed(self) -> bool:
+        return not self.open_calls and _kernel.queue_closed(self.queue)
 
-    def on_interrupt(self, number: int, frame: FrameType | None) -> None:
-        """SIGINT: some call was cancelled."""
-        for task, running in list(self.running.items()):
+    def cancel_flagged(self) -> None:
+        """Some call was cancelled."""
+        for task, running in list(self._running.items()):
             if not task.done and task.cancelled:
                 self.loop.call_soon_threadsafe(running.cancel)
 
-    def stop(self) -> None:
-        self.loop.close()
-
-    async def _execute(self, task: Task, queue: int) -> None:
+    async def _execute(self, task: Task) -> None:
+        assert self._handlers is not None
         try:
-            call, target = self._load(task)
+            call, target = self._load(self._handlers, task)
             context.current.set(context.Execution(task.record, call))
             args = task.args()
             if not isinstance(args, tuple):
-                self.handlers.inherited(task, args)
+                task.inherit(args)
                 return
             result = target(*args[0], **args[1])
             if task.streaming:
@@ -108,25 +135,27 @@ class _Service:
             if task.num_returns == 1 and not call.returns_dynamic:
                 task.complete(result)
             else:
-                self.handlers.finish_value(task, call, result)
+                self._handlers.finish_value(task, call, result)
         except asyncio.CancelledError:
             self._cancelled(task)
+        except ActorTerminated as error:
+            self._end(task, error)
         except ActorExit as error:
-            self._exit(task, error)
+            self._end(task, error)
+            leave(LEFT_STATUS)
         except BaseException as error:
             if not task.done:
-                self.handlers.failed(task, error)
+                self._handlers.failed(task, error)
         finally:
-            self._open[queue] -= 1
-            self.running.pop(task, None)
-            if self.exiting is not None and not self.running:
-                self.loop.stop()
+            self.open_calls -= 1
+            self._running.pop(task, None)
+            self._leave_if_done()
 
-    def _load(self, task: Task) -> tuple[Call, Callable[..., Any]]:
+    def _load(self, handlers: Handlers, task: Task) -> tuple[Call, Callable[..., Any]]:
         uid = task.function_uid
         known = self._targets.get(uid)
         if known is None:
-            known = self._targets[uid] = self.handlers.loaded(task.function)
+            known = self._targets[uid] = handlers.loaded(task.function)
         return known
 
     async def _stream(self, task: Task, result: Any, call: Call) -> None:
@@ -145,59 +174,63 @@ class _Service:
         except (asyncio.CancelledError, ActorExit, SystemExit):
             raise
         except BaseException as error:
+            if retry_is_due(task, call, error):
+                raise
             yield_error(task, task_error(error, call.name))
             return
         task.complete(None)
 
     async def _room(self, task: Task) -> bool:
         if not task.has_room():
-            return await self.loop.run_in_executor(None, task.wait_room)  # type: ignore[no-any-return]
+            return await self.loop.run_in_executor(None, task.wait_room)
         return True
 
     def _cancelled(self, task: Task) -> None:
         if not task.done:
             fail(task, exceptions.TaskCancelledError(TaskID(task.ref.binary()[:24])))
 
-    def _exit(self, task: Task, error: ActorExit) -> None:
-        self.exiting = error
-        reason = str(error) or "exit_actor() is called."
+    def _end(self, task: Task, error: ActorExit) -> None:
+        """The actor is to end; a termination lets what runs finish first."""
         if not task.num_returns:
             task.complete(None)
         else:
-            fail(task, exceptions.ActorDiedError(f"The actor exited: {reason} It is not restarted."))
-        self.limits = dict.fromkeys(self.limits, 0)
+            fail(task, left_error(error))
+        self._terminated = True
+        self.limit = 0
+
+    def _leave_if_done(self) -> None:
+        if any(service._terminated for service in self._everything) and all(service.is_idle() for service in self._everything):
+            leave(LEFT_STATUS)
 
 
 class _MailboxSelector(selectors.DefaultSelector):
-    """A selector that looks into the mailboxes before and while it waits."""
+    """A selector that looks into the mailbox before and while it waits."""
 
     def __init__(self, service: _Service) -> None:
         super().__init__()
         self._service = service
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.register(self._wake_fd, selectors.EVENT_READ)
-        self._gates = {queue: threading.Semaphore(0) for queue in service.limits}
-        self._armed = dict.fromkeys(service.limits, False)
-        for queue in service.limits:
-            threading.Thread(target=self._watch, args=(queue,), name="shoal-mailbox", daemon=True).start()
+        self._gate = threading.Semaphore(0)
+        self._armed = False
+        threading.Thread(target=self._watch, name="shoal-mailbox", daemon=True).start()
 
     def select(self, timeout: float | None = None) -> Any:
         service = self._service
         if service.pump() or (timeout is not None and timeout <= 0):
             return self._select(0)
-        if service.exiting is None and service.closed():
-            leave(0)
+        if service.is_closed():
+            leave(LEFT_STATUS)
         ready = self._select(0)
         if ready:
             return ready
-        queues = service.open_queues()
-        if queues and _kernel.spin_work(queues):
-            service.pump()
-            return self._select(0)
-        for queue in queues:
-            if not self._armed[queue]:
-                self._armed[queue] = True
-                self._gates[queue].release()
+        if service.takes_calls():
+            if _kernel.spin_work([service.queue]):
+                service.pump()
+                return self._select(0)
+            if not self._armed:
+                self._armed = True
+                self._gate.release()
         _kernel.deactivate()
         try:
             ready = self._select(timeout)
@@ -216,9 +249,9 @@ class _MailboxSelector(selectors.DefaultSelector):
             os.eventfd_read(self._wake_fd)
         return others
 
-    def _watch(self, queue: int) -> None:
+    def _watch(self) -> None:
         while True:
-            self._gates[queue].acquire()
-            _kernel.wait_mail(queue)
-            self._armed[queue] = False
+            self._gate.acquire()
+            _kernel.wait_mail(self._service.queue)
+            self._armed = False
             os.eventfd_write(self._wake_fd, 1)

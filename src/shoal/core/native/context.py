@@ -37,7 +37,9 @@ class Process:
     placement_group: bytes | None = None
     captures_child_tasks: bool = False
     runtime_env: dict[str, Any] = field(default_factory=dict)
+    sets_thread_variables: bool = False  # OMP_NUM_THREADS and such are ours, not the user's
     on_leave: Callable[[], None] = lambda: None  # what an actor does before it ends on purpose
+    retire_thread: Callable[[int], None] = lambda queue: None  # of an actor with threads: returns when it may end
 
 
 process = Process()

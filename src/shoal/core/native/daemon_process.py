@@ -38,6 +38,7 @@ class NodeOptions:
     labels: dict[str, str] = field(default_factory=dict)
     temp_dir: str | None = None
     node_name: str | None = None
+    spill_directory: str | None = None  # where a folder for spilled values is made; None: in the session folder
 
 
 @dataclass
@@ -78,8 +79,7 @@ def start_embedded(
     try:
         data, fds, _, _ = socket.recv_fds(ours, _WELCOME.size, 1)
         if len(data) < _WELCOME.size:
-            raise RaySystemError(f"the node daemon ended before it was ready; see {config['session_folder']}/logs/daemon.log"
-            )
+            raise RaySystemError(f"the node daemon ended before it was ready; see {config['session_folder']}/logs/daemon.log")
         magic, number, queue = _WELCOME.unpack(data)
         if magic != b"SHL1" or not fds:
             text = ours.recv(min(number, 1 << 20)).decode(errors="replace")
@@ -125,6 +125,9 @@ def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, An
         session_folder.remove_stale(root)
         folder = os.path.join(root, f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_{session_id}_{os.getpid()}")
     spill = session_folder.make(folder)
+    if options.spill_directory is not None:
+        spill = os.path.join(options.spill_directory, f"shoal_spilled_objects_{session_id}")
+        os.makedirs(spill, mode=0o700)
     cores = detect_cores()
     memory = detect_memory_bytes()
     capacity = options.object_store_bytes or max(
@@ -155,7 +158,7 @@ def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, An
         "node_id": node_id,
         "node_name": options.node_name or "127.0.0.1",
         "devices": {"GPU": gpus} if gpu_count else {},
-        "sys_path": [path or os.getcwd() for path in sys.path],
+        "sys_path": import_path(),
         "package_folder": os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
         "worker_module": "shoal.core.native.worker",
         "user_threads": any(name in os.environ for name in _THREAD_VARIABLES),
@@ -229,3 +232,9 @@ def _system_temp() -> str:
         if path and os.path.isdir(path) and os.access(path, os.W_OK):
             return path
     return os.getcwd()
+
+
+def import_path() -> list[str]:
+    """Where workers find modules: where this process does, and in the folder it was started in, as with ``python -m``."""
+    path = [folder or os.getcwd() for folder in sys.path]
+    return path if os.getcwd() in path else [*path, os.getcwd()]

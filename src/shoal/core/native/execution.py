@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import inspect
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from shoal import _kernel, exceptions
-from shoal.core.actor_exit import ActorExit
+from shoal.core.actor_exit import ActorExit, ActorTerminated
 from shoal.core.generators import DynamicObjectRefGenerator
 from shoal.core.ids import TaskID
 from shoal.core.native import context
+from shoal.core.serialization import dumps_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,10 +22,15 @@ if TYPE_CHECKING:
     from shoal._kernel import ObjectRef, Task
     from shoal.core.native.exports import Call
 
+LEFT_STATUS = 76
+"""Exit status of a process that leaves on purpose. Not 0: user code that ends its process with it leaves its work undone."""
 RECYCLED_STATUS = 77
 """Exit status of a worker that ends because its function's ``max_calls`` is reached, or its task called sys.exit."""
 CHAINED_TEXT_MAX = 64 * 1024
 """Characters of traceback: in a chain of many tasks the text would grow with the square of its length."""
+
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class Handlers:
@@ -37,7 +45,7 @@ class Handlers:
         """The callable when the kernel may call it directly; None sends each call through ``execute``."""
         call = self._call(function)
         target = self._target(function.uid, call)
-        plain = call.max_calls == 0 and not call.returns_dynamic and not _yields(target)
+        plain = call.max_calls == 0 and not call.returns_dynamic and call.threads == 1 and not _yields(target)
         return target if plain else None
 
     def execute(self, task: Task) -> None:
@@ -49,11 +57,12 @@ class Handlers:
             if not isinstance(args, tuple):
                 self.inherited(task, args)
                 return
-            result = target(*args[0], **args[1])
-            if task.streaming:
-                stream(task, result, call)
-            else:
-                self.finish_value(task, call, result)
+            with thread_variables(call.threads):
+                result = target(*args[0], **args[1])
+                if task.streaming:
+                    stream(task, result, call)
+                else:
+                    self.finish_value(task, call, result)
         except BaseException as error:
             self.failed(task, error)
         self._count_call(function.uid)
@@ -72,7 +81,7 @@ class Handlers:
         if isinstance(error, KeyboardInterrupt) or (task.cancelled and isinstance(error, GeneratorExit)):
             fail(task, exceptions.TaskCancelledError(TaskID(task.ref.binary()[:24])))
             return
-        if call is not None and task.retry_exceptions and task.retries_left != 0 and _retries(call, error):
+        if call is not None and retry_is_due(task, call, error):
             task.retry()
             return
         fail(task, task_error(error, call.name if call else task.name))
@@ -107,13 +116,34 @@ class Handlers:
     def finish_value(self, task: Task, call: Call, result: Any) -> None:
         """Completes a task with what its function returned."""
         if call.returns_dynamic:
-            task.complete(DynamicObjectRefGenerator([_kernel.put_value(item) for item in result]))
+            task.complete(DynamicObjectRefGenerator(_items(task, call, result)))
+        elif inspect.isgenerator(result) and task.num_returns:
+            self._finish_generator(task, call, result)
         elif task.num_returns > 1:
             task.complete_many(several(result, task.num_returns, call.name))
-        elif task.num_returns == 1 and inspect.isgenerator(result):
-            task.complete(several(result, 1, call.name)[0])
         else:
             task.complete(result if task.num_returns else None)
+
+    def _finish_generator(self, task: Task, call: Call, result: Iterator[Any]) -> None:
+        """A generator's first items are the results; when it fails before there are as many, the rest is its error."""
+        values: list[Any] = []
+        try:
+            for value in result:
+                values.append(value)
+                if len(values) == task.num_returns:
+                    break
+            else:
+                found, wanted = len(values), task.num_returns
+                raise ValueError(f"Task {call.name} has num_returns={wanted}, but its generator yielded only {found} values.")
+        except Exception as error:
+            if not values or retry_is_due(task, call, error):
+                raise
+            task.complete_first(tuple(values), task_error(error, call.name))
+            return
+        if len(values) == 1:
+            task.complete(values[0])
+        else:
+            task.complete_many(tuple(values))
 
     def _count_call(self, uid: int) -> None:
         call = context.calls_by_function.get(uid)
@@ -125,11 +155,14 @@ class Handlers:
 
     def _leave_actor(self, task: Task, error: ActorExit) -> None:
         context.process.should_exit = True
+        queue = task.queue
         if task.num_returns == 0 or not context.process.actor_id:
             task.complete(None)
         else:
-            fail(task, exceptions.ActorDiedError(_left(str(error) or "exit_actor() is called.")))
-        leave(0)
+            fail(task, left_error(error))
+        if isinstance(error, ActorTerminated):
+            context.process.retire_thread(queue)
+        leave(LEFT_STATUS)
 
     def _exit(self, task: Task, error: SystemExit) -> None:
         if context.process.actor_id is not None:
@@ -141,14 +174,40 @@ class Handlers:
         leave(RECYCLED_STATUS)
 
 
-def leave(status: int) -> None:
-    """Ends this process now. What it printed is flushed; nothing else of the interpreter is unwound."""
+@contextlib.contextmanager
+def thread_variables(threads: int) -> Iterator[None]:
+    """Tells libraries how many threads they may use, unless the user has told them."""
+    if threads == 1 or not context.process.sets_thread_variables:
+        yield
+        return
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process now, after what was registered with atexit. Nothing else of the interpreter is unwound."""
     try:
         context.process.on_leave()
+        atexit._run_exitfuncs()
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
     finally:
         for output in (sys.stdout, sys.stderr):
             output.flush()
         os._exit(status)
+
+
+def left_error(error: ActorExit) -> exceptions.ActorDiedError:
+    """What callers of an actor get that has left by itself."""
+    return exceptions.ActorDiedError(f"The actor exited: {str(error) or 'exit_actor() is called.'} It is not restarted.")
 
 
 def task_error(error: BaseException, name: str) -> exceptions.RayTaskError:
@@ -174,8 +233,6 @@ def fail(task: Task, error: BaseException) -> None:
 
 def several(result: Any, wanted: int, name: str) -> tuple[Any, ...]:
     """The values of a call with ``num_returns`` > 1. Raises ValueError or TypeError when it did not give as many."""
-    if inspect.isgenerator(result):
-        return _first_items(result, wanted, name)
     try:
         values = tuple(result)
     except TypeError:
@@ -190,13 +247,19 @@ def several(result: Any, wanted: int, name: str) -> tuple[Any, ...]:
     return values
 
 
-def _first_items(result: Iterator[Any], wanted: int, name: str) -> tuple[Any, ...]:
-    values = []
-    for value in result:
-        values.append(value)
-        if len(values) == wanted:
-            return tuple(values)
-    raise ValueError(f"Task {name} has num_returns={wanted}, but its generator yielded only {len(values)} values.")
+def _items(task: Task, call: Call, result: Iterable[Any]) -> list[ObjectRef]:
+    """A reference for each item. An error becomes the last one."""
+    refs = []
+    try:
+        for item in result:
+            refs.append(_kernel.put_value(item))  # noqa: PERF401 - what came before an error is kept
+    except Exception as error:
+        if retry_is_due(task, call, error):
+            raise
+        failed = _kernel.put_value(None)
+        _kernel.replace_value(failed, dumps_error(task_error(error, call.name)))
+        refs.append(failed)
+    return refs
 
 
 def stream(task: Task, result: Iterable[Any], call: Call) -> None:
@@ -219,7 +282,7 @@ def stream(task: Task, result: Iterable[Any], call: Call) -> None:
         except (ActorExit, SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            if task.retry_exceptions and task.retries_left != 0 and _retries(call, error):
+            if retry_is_due(task, call, error):
                 raise
             yield_error(task, task_error(error, call.name))
             return
@@ -245,16 +308,16 @@ def _yields(target: Callable[..., Any]) -> bool:
     return inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner) or inspect.iscoroutinefunction(inner)
 
 
+def retry_is_due(task: Task, call: Call, error: BaseException) -> bool:
+    return task.retry_exceptions and task.retries_left != 0 and _retries(call, error)
+
+
 def _retries(call: Call, error: BaseException) -> bool:
     if isinstance(call.retry_exceptions, bool):
         return call.retry_exceptions
     wrapped = error.cause if isinstance(error, exceptions.RayTaskError) else error
     cause = wrapped.__cause__ if isinstance(wrapped, exceptions.UserCodeException) else wrapped
     return isinstance(cause, call.retry_exceptions) or isinstance(wrapped, call.retry_exceptions)
-
-
-def _left(reason: str) -> str:
-    return f"The actor exited: {reason} It is not restarted."
 
 
 def _status_of(error: SystemExit) -> int:

@@ -44,6 +44,7 @@ class Call:
     max_calls: int = 0
     group: str = ""
     placement_group: bytes = b""  # of a task
+    threads: int = 1  # of a task: its whole CPUs, for libraries that ask how many threads they may use
 
     def __reduce__(self) -> tuple[Callable[..., Call], tuple[Any, ...]]:
         return type(self), (
@@ -57,6 +58,7 @@ class Call:
             self.max_calls,
             self.group,
             self.placement_group,
+            self.threads,
         )
 
 

@@ -11,6 +11,7 @@ from shoal.core import api, serialization, session
 from shoal.core.native.streams import stream_of
 
 HOLDERS_SHOWN = 8
+REF_BYTES = 28
 
 
 def raise_error(error: BaseException) -> NoReturn:
@@ -48,6 +49,23 @@ def not_attached() -> NoReturn:
     raise exceptions.RaySystemError("the session of this process is ending")
 
 
+def ref_of(binary: bytes) -> _kernel.ObjectRef:
+    """``ObjectRef(binary)``: the object with that id. When it is gone already, getting the reference's value raises
+    ObjectLostError: an id alone keeps no object.
+
+    Raises ValueError unless ``binary`` has 28 bytes."""
+    if len(binary) != REF_BYTES:
+        raise ValueError(f"the id of an object has {REF_BYTES} bytes, but got {len(binary)}: {binary!r}")
+    uid, number = int.from_bytes(binary[:8], "big"), int.from_bytes(binary[24:], "little")
+    found = _kernel.find_record(uid, number)
+    if found is not None:
+        return found
+    lost = _kernel.put_value(None)
+    error = exceptions.ObjectLostError(binary.hex(), message="There is no such object: its last reference is gone.")
+    _kernel.replace_value(lost, serialization.dumps_error(error))
+    return lost
+
+
 def install() -> None:
     """Gives the kernel its hooks. Done once, when the package is imported."""
     _kernel.set_hooks(
@@ -61,6 +79,7 @@ def install() -> None:
             "loads": pickle.loads,
             "stream": stream_of,
             "not_attached": not_attached,
+            "ref_of": ref_of,
         }
     )
 

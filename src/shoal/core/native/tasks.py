@@ -36,6 +36,7 @@ def task_submitter(engine: NativeEngine, function: FunctionSpec, options: TaskOp
         retry_exceptions=retried(options.retried_exceptions),
         max_calls=options.call_limit,
         placement_group=b"" if group is None else group.group_id,
+        threads=max(1, int(options.resource_request().get("CPU", 0))),
     )
     return submitter(
         engine.exports.call(call),

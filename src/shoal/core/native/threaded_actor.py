@@ -6,7 +6,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from shoal import _kernel
+from shoal.core.native import context
 from shoal.core.native.actors import DEFAULT_GROUP
+from shoal.core.native.termination import send_terminate
 
 if TYPE_CHECKING:
     from shoal.core.descriptors import ClassSpec
@@ -14,9 +16,10 @@ if TYPE_CHECKING:
     from shoal.core.options import ActorOptions
 
 
-def serve(queues: dict[str, int], spec: ClassSpec, options: ActorOptions, handlers: Handlers) -> None:
+def serve(handlers: Handlers, queues: dict[str, int], spec: ClassSpec, options: ActorOptions) -> None:
     """Serves every mailbox until it is closed; the default group on this thread."""
     limits = {DEFAULT_GROUP: options.concurrency(False), **spec.concurrency_groups}
+    context.process.retire_thread = _Retirement({queue: limits[group] for group, queue in queues.items()})
     threads = []
     for group, queue in queues.items():
         extra = limits[group] - 1 if group == DEFAULT_GROUP else limits[group]
@@ -26,6 +29,26 @@ def serve(queues: dict[str, int], spec: ClassSpec, options: ActorOptions, handle
     _kernel.run(queues[DEFAULT_GROUP], handlers, True)
     for thread in threads:
         thread.join()
+
+
+class _Retirement:
+    """How an actor ends without cutting calls short: each thread that meets the termination hands it on to another one, by the
+    mailbox, and takes no more calls. When the last one meets it, all calls before it are done."""
+
+    def __init__(self, threads: dict[int, int]) -> None:
+        self._threads = dict(threads)
+        self._lock = threading.Lock()
+
+    def __call__(self, queue: int) -> None:
+        """Returns in the last thread only."""
+        with self._lock:
+            self._threads[queue] -= 1
+            left = [each for each, count in self._threads.items() if count]
+            if not left:
+                return
+            send_terminate(queue if queue in left else left[0])
+        _kernel.deactivate()
+        threading.Event().wait()
 
 
 def _serve_one(queue: int, handlers: Handlers) -> None:

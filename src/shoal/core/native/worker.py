@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import signal
@@ -15,7 +16,7 @@ from shoal.core.actor_exit import ActorExit
 from shoal.core.native import context, environments, threaded_actor
 from shoal.core.native.control import worker_facts
 from shoal.core.native.engine import NativeEngine
-from shoal.core.native.execution import Handlers, leave, task_error
+from shoal.core.native.execution import LEFT_STATUS, THREAD_VARIABLES, Handlers, leave, task_error
 from shoal.core.native.node import WorkerNode
 from shoal.core.runtime_env import RuntimeEnv
 
@@ -33,7 +34,7 @@ def main_worker(slot: int) -> None:
     _become_worker(slot, namespace=str(worker_facts().get("namespace", "")))
     signal.signal(signal.SIGINT, _interrupt_cancelled)
     _kernel.run(0, Handlers(_function), False)
-    leave(0)
+    leave(LEFT_STATUS)
 
 
 def main_actor(slot: int, spec: bytes) -> None:
@@ -50,24 +51,32 @@ def main_actor(slot: int, spec: bytes) -> None:
     process.own_state = engine.actors.restore_own(record, actor_id, class_spec, options, queues)
     for queue in queues.values():
         _kernel.serve_mailbox(queue)
-    instance = _construct(record, class_spec.name)
-    process.describe = lambda: repr(instance)
-    handlers = Handlers(lambda call: _method(instance, call))
-    process.on_leave = lambda: _shut_down(instance)
+
+    def construct() -> Handlers:
+        instance = _construct(record, class_spec.name)
+        process.describe = lambda: repr(instance)
+        process.on_leave = lambda: _shut_down(instance)
+        return Handlers(lambda call: _method(instance, call))
+
     if class_spec.is_async:
         from shoal.core.native import async_actor  # asyncio: only who needs it pays for it
 
-        async_actor.serve(instance, queues, class_spec, options, handlers)
+        async_actor.serve(construct, queues, class_spec, options)
     else:
-        threaded_actor.serve(queues, class_spec, options, handlers)
-    leave(0)
+        threaded_actor.serve(construct(), queues, class_spec, options)
+    leave(LEFT_STATUS)
 
 
 def _become_worker(slot: int, *, namespace: str) -> NativeEngine:
     facts = worker_facts()
     process = context.process
     process.is_worker = True
+    atexit.unregister(session.shutdown)  # the zygote's; a worker's side of the session ends with its process
     process.runtime_env = environments.decode(str(facts.get("environment", "")))
+    user_variables = process.runtime_env.get("env_vars") or {}
+    process.sets_thread_variables = not facts.get("user_threads") and not any(
+        name in user_variables for name in THREAD_VARIABLES
+    )
     captured = process.runtime_env.pop(environments.CAPTURED_GROUP, None)
     if captured is not None:
         process.placement_group, process.captures_child_tasks = bytes.fromhex(captured), True
@@ -98,6 +107,12 @@ def _method(instance: Any, call: Call) -> Callable[..., Any]:
     built_in = BUILT_INS.get(call.method)
     if built_in is not None:
         return lambda *args, **kwargs: built_in(instance, *args, **kwargs)
+    # As the class has it: an attribute of the instance may have the same name.
+    for owner in type(instance).__mro__:
+        if call.method in vars(owner):
+            found = vars(owner)[call.method]
+            bound: Callable[..., Any] = found.__get__(instance, type(instance)) if hasattr(found, "__get__") else found
+            return bound
     method: Callable[..., Any] = getattr(instance, call.method)
     return method
 
@@ -114,10 +129,10 @@ def _construct(record: int, name: str) -> Any:
     except ActorExit:
         error = exceptions.ActorDiedError("The actor exited in its constructor: exit_actor() was called.")
         _kernel.seal_actor(record, error, True)
-        leave(0)
+        leave(LEFT_STATUS)
     except SystemExit as exit_request:
         _kernel.seal_actor(record, exceptions.ActorDiedError(f"The constructor called sys.exit({exit_request.code!r})."), True)
-        leave(0)
+        leave(LEFT_STATUS)
     except BaseException as error:
         _seal_failed(record, exceptions.ActorDiedError(task_error(error, f"{name}.__init__")))
         leave(CONSTRUCTOR_FAILED_STATUS)
