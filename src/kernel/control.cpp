@@ -347,6 +347,7 @@ static nb::list list_records(u32 limit) {
     d["kind"] = u32(r.kind);
     d["state"] = state & kStateMask;
     d["is_error"] = (state & kErrorFlag) != 0;
+    d["is_code"] = (r.flags & kIsCode) != 0;
     d["count"] = r.count.load() - 1;
     d["size_bytes"] = r.value_size;
     d["where"] = u32(r.where);
@@ -387,6 +388,7 @@ static bool wait_doorbell(double timeout_s) {
 static nb::object function_record(nb::handle value, const std::string& name) {
   Arena& a = attached();
   u32 i = text_record(name.data(), Py_ssize_t(name.size()));
+  a.record(i).flags |= kIsCode;
   nb::object ref = nb::steal(adopt_ref(i));
   if (!encode_value(value.ptr(), i)) throw nb::python_error();
   a.seal(i, 0);
@@ -400,6 +402,13 @@ static nb::object task_of_ref(nb::handle ref) {
   Record& r = attached().record(ref_record(ref.ptr()));
   if (r.kind == kReturn && r.first_return) return nb::make_tuple(r.first_return, r.queued_ns);
   return nb::make_tuple(ref_record(ref.ptr()), r.uid);
+}
+
+// mark_code(ref): the object is a pickled function or class. Lists of objects leave it out.
+static void mark_code(nb::handle ref) {
+  if (!is_ref(ref.ptr())) throw nb::type_error("an ObjectRef is needed");
+  if (!check_ref(ref.ptr())) throw nb::python_error();
+  attached().record(ref_record(ref.ptr())).flags |= kIsCode;
 }
 
 // The bytes of a value as they lie in the arena: for comparing contents.
@@ -545,6 +554,7 @@ static void add_record_functions(nb::module_& m) {
   m.def("function_record", function_record);
   m.def("task_of_ref", task_of_ref);
   m.def("raw_value", raw_value);
+  m.def("mark_code", mark_code);
   m.def("send_call", send_call);
   m.def("spill", [](u64 bytes) { return attached().spill(bytes); });
   m.def("trim", [](double idle_s) {

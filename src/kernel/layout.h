@@ -122,6 +122,7 @@ enum TaskFlags : u8 {
   kArgsHeld = 2,    // the arguments' references are counted
   kHoldsActor = 4,  // a call that waits: it keeps its actor's mailbox alive
   kActorEnded = 8,  // actor: the daemon has done with it
+  kIsCode = 16,     // a function, a class, or how to call one: no object of the user's
 };
 
 enum QueueFlags : u32 { kQueueUsed = 1, kQueueMailbox = 2, kQueueClosed = 4, kQueueWants = 8, kQueueStream = 16 };

@@ -178,6 +178,9 @@ def watch(ref: ObjectRef, callback: Callable[[], None], items: bool = False) -> 
 def watch_step(timeout_s: float) -> list[Callable[[], None]]: ...
 def function_record(value: Any, name: str) -> ObjectRef: ...
 def raw_value(ref: ObjectRef) -> bytes: ...
+def mark_code(ref: ObjectRef) -> None:
+    """The object is a pickled function or class: `list_records` says so (``is_code``)."""
+
 def task_of_ref(ref: ObjectRef) -> tuple[int, int]:
     """(record, uid) of the task that makes the object."""
 
