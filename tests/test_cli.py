@@ -45,7 +45,7 @@ def test_version_is_said() -> None:
         (["start", "--head", "--redis-password=x"], "--redis-password belongs to clusters of several machines"),
         (["start", "--head", "--port", "6379"], "--port must be 0: a local node opens no port, but got --port=6379"),
         (["start", "--head", "--num-cpus=-1"], "-1.0 is not in the range x>=0"),
-        (["start", "--head", "--labels=zone"], "--labels must be pairs like zone=a,rack=7, but got 'zone'"),
+        (["start", "--head", "--labels=zone"], "--labels takes pairs like zone=a,rack=7, but got 'zone'"),
         (["start", "--head", "--resources=[1]"], "--resources must be a JSON object, but got '[1]'"),
         (["status", "--address", "a:1"], "--address belongs to clusters of several machines"),
         (["up", "cluster.yaml"], "No such command 'up'"),

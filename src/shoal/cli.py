@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import shoal
+from shoal.core.labels import check_labels
 
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 10.0
@@ -98,13 +99,37 @@ def _json_object(context: click.Context, parameter: click.Parameter, value: str 
 
 
 def _labels(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is None:
+    if value is None or value == "{}":
         return None
     pairs = [pair.partition("=") for pair in value.split(",") if pair]
     wrong = [key + sign + text for key, sign, text in pairs if not key or not sign]
     if wrong:
-        raise click.UsageError(f"--labels must be pairs like zone=a,rack=7, but got {wrong[0]!r} in {value!r}")
-    return json.dumps({key.strip(): text.strip() for key, _, text in pairs})
+        raise click.UsageError(
+            f"Label string is not a key-value pair. --labels takes pairs like zone=a,rack=7, but got {wrong[0]!r} in {value!r}"
+        )
+    return _checked_labels({key.strip(): text.strip() for key, _, text in pairs})
+
+
+def _labels_of_file(context: click.Context, parameter: click.Parameter, path: Path | None) -> dict[str, str]:
+    """Lines ``key: value``, as in a YAML mapping of strings; quotes and comments may be there."""
+    found: dict[str, str] = {}
+    for line in path.read_text().splitlines() if path is not None else ():
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        key, colon, value = text.partition(": ")
+        if not colon:
+            raise click.UsageError(f"--labels-file must have lines like 'zone: a', but got {line!r} in {path}")
+        found[key.strip().strip("\"'")] = value.strip().strip("\"'")
+    _checked_labels(found)
+    return found
+
+
+def _checked_labels(labels: dict[str, str]) -> str:
+    try:
+        return json.dumps(check_labels(labels))
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _with_refused_options(command: Any) -> Any:
@@ -125,13 +150,21 @@ def _with_refused_options(command: Any) -> Any:
 @click.option("--object-store-memory", type=click.IntRange(min=0), help="Bytes for objects in memory.")
 @click.option("--resources", callback=_json_object, help="Other resources, as a JSON object: '{\"licence\": 1}'.")
 @click.option("--labels", callback=_labels, help="Labels of the node: zone=a,rack=7.")
+@click.option(
+    "--labels-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=_labels_of_file,
+    help="A file of labels, a line 'zone: a' for each; --labels comes before it.",
+)
 @click.option("--temp-dir", type=click.Path(file_okay=False, path_type=Path), help="Where the folder of its session goes.")
 @click.option("--block", is_flag=True, help="Stay until the node ends.")
 @_with_refused_options
-def start(head: bool, block: bool, temp_dir: Path | None, **size: Any) -> None:
+def start(head: bool, block: bool, temp_dir: Path | None, labels_file: dict[str, str], **size: Any) -> None:
     """Start a node that outlives this command, and say how to join it."""
     if not head:
         raise click.UsageError("start needs --head: joining a cluster is not supported")
+    if labels_file:
+        size["labels"] = json.dumps({**labels_file, **json.loads(size["labels"] or "{}")})
     root = session_root(temp_dir)
     running = [session for session in sessions(root) if session.daemon is not None]
     if running:

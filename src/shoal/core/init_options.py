@@ -88,6 +88,12 @@ class InitOptions:
         return self.address in (None, "local")
 
     @property
+    def spill_directory(self) -> str | None:
+        """Where values go that memory has no room for: ``object_spilling_directory``, or the folder that the
+        ``object_spilling_config`` of ``_system_config`` names. None: the session's own folder."""
+        return self.object_spilling_directory or _configured_spill_directory(self.system_config)
+
+    @property
     def effective_namespace(self) -> str | None:
         return self.namespace or (self.job_config.ray_namespace if self.job_config else None)
 
@@ -227,6 +233,22 @@ def _port(name: str, value: Any) -> int:
     if not 0 <= value <= 65535:
         raise ValueError(f"{name} must be between 0 and 65535, but got {name}={value}")
     return int(value)
+
+
+def _configured_spill_directory(system_config: dict[str, Any]) -> str | None:
+    given = system_config.get("object_spilling_config")
+    if not given:
+        return None
+    config = json.loads(given) if isinstance(given, str) else given
+    kind, parameters = config.get("type"), config.get("params") or {}
+    if kind != "filesystem":
+        raise NotImplementedError(f"object_spilling_config supports the type 'filesystem' only, but got type={kind!r}")
+    folders = parameters.get("directory_path")
+    if isinstance(folders, list):
+        folders = folders[0] if len(folders) == 1 else None
+    if not isinstance(folders, str):
+        raise ValueError(f"object_spilling_config needs one folder as directory_path, but got {parameters!r}")
+    return _folder("directory_path", folders)
 
 
 def _system_config(name: str, value: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ A field that is None was not given. ``from_keywords`` checks what a decorator go
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,8 +34,8 @@ _REMOVED = {
     "placement_group": _PLACEMENT_HINT,
     "placement_group_bundle_index": _PLACEMENT_HINT,
     "placement_group_capture_child_tasks": _PLACEMENT_HINT,
-    "object_store_memory": "Setting 'object_store_memory' is not implemented for tasks and actors",
 }
+_REMOVED_FROM_TASKS = {"object_store_memory": "Setting 'object_store_memory' is not implemented for tasks"}
 
 
 class _OptionSet:
@@ -168,6 +169,7 @@ class ActorOptions(_OptionSet):
     num_gpus: float | None = None
     resources: dict[str, float] | None = None
     memory: float | None = None
+    object_store_memory: float | None = None
     accelerator_type: str | None = None
     label_selector: dict[str, str] | None = None
     fallback_strategy: tuple[dict[str, str], ...] | None = None
@@ -191,22 +193,24 @@ class ActorOptions(_OptionSet):
     @classmethod
     def from_keywords(cls, **keywords: Any) -> ActorOptions:
         """Raises ValueError for an unknown option or a bad value, TypeError for a bad type."""
+        _warn_of_store_memory(keywords)
         return cls(**_checked("actors", _ACTOR_RULES, keywords))._complete()
 
     def merged(self, **keywords: Any) -> ActorOptions:
         """These options with ``keywords`` laid over them. ``concurrency_groups`` belongs to the decorator: ValueError."""
         if "concurrency_groups" in keywords:
             raise ValueError("Setting 'concurrency_groups' is not supported in '.options()'.")
+        _warn_of_store_memory(keywords)
         return replace(self, **_checked("actors", _ACTOR_RULES, keywords))._complete()
 
     def placement_request(self) -> dict[str, float]:
         """What must be free on a node for the actor to start there: 1 CPU unless told otherwise."""
-        return _resource_request(self, default_cpus=1.0)
+        return self._request(default_cpus=1.0)
 
     def running_request(self) -> dict[str, float]:
         """What the actor holds while it lives: no CPU by default, but 1 when it asked for anything other than memory."""
         asks = any(value is not None for value in (self.num_cpus, self.num_gpus, self.accelerator_type)) or self.resources
-        return _resource_request(self, default_cpus=1.0 if asks else 0.0)
+        return self._request(default_cpus=1.0 if asks else 0.0)
 
     def resource_request(self) -> dict[str, float]:
         """The same as ``running_request``."""
@@ -251,6 +255,10 @@ class ActorOptions(_OptionSet):
             )
         return not (is_concurrent or self.allow_out_of_order_execution)
 
+    def _request(self, default_cpus: float) -> dict[str, float]:
+        store = {"object_store_memory": float(int(self.object_store_memory))} if self.object_store_memory else {}
+        return {**_resource_request(self, default_cpus), **store}
+
     def _complete(self) -> ActorOptions:
         if self.get_if_exists and not self.name:
             raise ValueError("The actor name must be specified to use `get_if_exists`.")
@@ -283,8 +291,20 @@ def _resource_request(options: TaskOptions | ActorOptions, default_cpus: float) 
 
 
 def _checked(subject: str, table: dict[str, Rule], keywords: dict[str, Any]) -> dict[str, Any]:
-    rules.reject_unknown(subject, keywords, table, {} if subject.startswith("actor method") else _REMOVED)
+    removed = {} if subject.startswith("actor method") else _REMOVED
+    if subject == "remote functions":
+        removed = {**removed, **_REMOVED_FROM_TASKS}
+    rules.reject_unknown(subject, keywords, table, removed)
     return {name.lstrip("_"): table[name](name, value) for name, value in keywords.items()}
+
+
+def _warn_of_store_memory(keywords: dict[str, Any]) -> None:
+    if keywords.get("object_store_memory"):
+        warnings.warn(
+            "Setting 'object_store_memory' for actors is deprecated: objects make room for each other by themselves.",
+            DeprecationWarning,
+            stacklevel=4,
+        )
 
 
 def _restore(cls: Callable[..., _Options], given: dict[str, Any]) -> _Options:
@@ -315,6 +335,7 @@ _TASK_RULES: dict[str, Rule] = {
 }
 _ACTOR_RULES: dict[str, Rule] = {
     **_COMMON_RULES,
+    "object_store_memory": rules.quantity,
     "name": rules.actor_name,
     "namespace": rules.namespace,
     "lifetime": rules.lifetime,

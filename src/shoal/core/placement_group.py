@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from shoal.core import option_rules, session
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+RESERVED_RESOURCE = "bundle"
+OBJECT_STORE_MEMORY_NOTE = "Setting 'object_store_memory' for {} is deprecated: objects make room for each other by themselves."
 
 
 class PlacementGroup:
@@ -231,6 +234,10 @@ def _checked_bundle(bundle: Any, bundles: Any) -> dict[str, float]:
             "Bundles must be a non-empty list of resource dictionaries, for example [{'CPU': 1.0}, {'GPU': 1.0}], "
             f"but got {bundle!r}"
         )
+    if RESERVED_RESOURCE in bundle:
+        raise ValueError(f"{RESERVED_RESOURCE!r} is a reserved name and can't be a resource of a bundle, but got {bundle!r}")
+    if bundle.get("object_store_memory"):
+        warnings.warn(OBJECT_STORE_MEMORY_NOTE.format("bundles"), DeprecationWarning, stacklevel=4)
     checked = {name: option_rules.quantity(name, amount) or 0.0 for name, amount in bundle.items()}
     if not any(checked.values()):
         raise ValueError(f"Bundles cannot be an empty dictionary or resources with only 0 values. Bundles: {bundles}")

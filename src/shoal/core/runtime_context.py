@@ -8,7 +8,7 @@ from typing import Any
 
 from shoal.core import session
 from shoal.core.actor_handle import ActorHandle
-from shoal.core.ids import ActorID, JobID, NodeID, TaskID
+from shoal.core.ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID
 from shoal.core.runtime_env import RuntimeEnv
 
 
@@ -57,6 +57,13 @@ class RuntimeContext:
         _warn_deprecated("actor_id", "get_actor_id()")
         value = self._facts().get("actor_id")
         return None if value is None else ActorID(value)
+
+    @property
+    def current_placement_group_id(self) -> PlacementGroupID | None:
+        """Deprecated: use ``get_placement_group_id()``."""
+        _warn_deprecated("current_placement_group_id", "get_placement_group_id()")
+        value = self._facts().get("placement_group_id")
+        return None if value is None else PlacementGroupID(value)
 
     def get_job_id(self) -> str:
         return _hex(self._required("job_id"))

@@ -55,14 +55,15 @@ class StateLists:
     def _objects(self) -> list[dict[str, m.Cell]]:
         rows: list[dict[str, m.Cell]] = []
         for item in _kernel.list_records(SCAN_MAX):
-            if item["state"] == _kernel.SEALED and (item["kind"] in _TASK_KINDS or item["kind"] in (_OBJECT, _RETURN)):
+            if not item["is_code"] and (item["kind"] in _TASK_KINDS or item["kind"] in (_OBJECT, _RETURN)):
+                state = "FAILED" if item["is_error"] else _STATE_NAMES.get(item["state"], "NIL")
                 row: dict[str, m.Cell] = {
                     "object_id": item["ref"].hex(),
                     "object_size": item["size_bytes"],
                     "reference_count": item["count"],
                     "pid": item["owner_pid"],
                     "where": ("INLINE", "SHARED_MEMORY", "SPILLED")[min(item["where"], 2)],
-                    "task_status": "FAILED" if item["is_error"] else "FINISHED",
+                    "task_status": state,
                 }
                 rows.append(row)
         return rows

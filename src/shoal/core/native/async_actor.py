@@ -14,12 +14,20 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from shoal import _kernel, exceptions
+from shoal import _kernel
 from shoal.core.actor_exit import ActorExit, ActorTerminated
-from shoal.core.ids import TaskID
 from shoal.core.native import context
 from shoal.core.native.actors import DEFAULT_GROUP
-from shoal.core.native.execution import LEFT_STATUS, fail, leave, left_error, retry_is_due, task_error, yield_error
+from shoal.core.native.execution import (
+    LEFT_STATUS,
+    fail,
+    fail_cancelled,
+    leave,
+    left_error,
+    retry_is_due,
+    task_error,
+    yield_error,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,7 +195,7 @@ class _Service:
 
     def _cancelled(self, task: Task) -> None:
         if not task.done:
-            fail(task, exceptions.TaskCancelledError(TaskID(task.ref.binary()[:24])))
+            fail_cancelled(task)
 
     def _end(self, task: Task, error: ActorExit) -> None:
         """The actor is to end; a termination lets what runs finish first."""

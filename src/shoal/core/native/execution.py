@@ -79,7 +79,7 @@ class Handlers:
             self._exit(task, error)
             return
         if isinstance(error, KeyboardInterrupt) or (task.cancelled and isinstance(error, GeneratorExit)):
-            fail(task, exceptions.TaskCancelledError(TaskID(task.ref.binary()[:24])))
+            fail_cancelled(task)
             return
         if call is not None and retry_is_due(task, call, error):
             task.retry()
@@ -262,6 +262,13 @@ def _items(task: Task, call: Call, result: Iterable[Any]) -> list[ObjectRef]:
     return refs
 
 
+def fail_cancelled(task: Task) -> None:
+    """Seals a task that was cancelled while it ran: the error is both a TaskCancelledError and the RayTaskError of what ran."""
+    call = context.calls_by_function.get(task.function_uid)
+    error = exceptions.TaskCancelledError(TaskID(task.ref.binary()[:24]))
+    fail(task, task_error(error, call.name if call else task.name))
+
+
 def stream(task: Task, result: Iterable[Any], call: Call) -> None:
     """Yields the items of a generator into the task's stream. An error becomes the last item."""
     iterator = iter(result)
@@ -269,7 +276,7 @@ def stream(task: Task, result: Iterable[Any], call: Call) -> None:
         if not task.wait_room():
             _close(iterator)
             if task.cancelled:
-                fail(task, exceptions.TaskCancelledError(TaskID(task.ref.binary()[:24])))
+                fail_cancelled(task)
             else:
                 task.complete(None)
             return

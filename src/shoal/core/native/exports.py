@@ -77,6 +77,7 @@ class Exports:
         if known is not None:
             return known[1]
         fresh = _kernel.put_value(value)
+        _kernel.mark_code(fresh)
         _check_size(_kernel.record_size(fresh.record), what)
         digest = hashlib.sha256(_kernel.raw_value(fresh)).digest()
         ref = self._blobs.setdefault(digest, fresh)

@@ -37,6 +37,7 @@ def _start_private(options: InitOptions) -> NativeEngine:
             labels=dict(options.labels or {}),
             temp_dir=options.temp_dir,
             node_name=options.node_name,
+            spill_directory=options.spill_directory,
         ),
         extra={"namespace": namespace},
         meanwhile=lambda: importlib.import_module(
