@@ -138,7 +138,7 @@ def test_a_class_steps_is_checkpointed_and_cleans_up(tmp_path: Path) -> None:
 
 def test_pbt_clones_state_between_processes(tmp_path: Path) -> None:
     scheduler = PopulationBasedTraining(
-        "training_iteration", perturbation_interval=2, hyperparam_mutations={"x": [1.0, 10.0]}, resample_probability=0
+        "training_iteration", perturbation_interval=2, hyperparam_mutations={"x": [1.0, 10.0]}, resample_probability=0, synch=True
     )
     analysis = tune.run(
         Counter,

@@ -31,6 +31,7 @@ class Session:
         self._messages: deque[tuple[Any, ...]] = deque()
         self._changed = threading.Condition()
         self._unanswered = 0
+        self._delivered = 0
         self._stopped = False
 
     # -- called by the trainable
@@ -74,15 +75,20 @@ class Session:
     def take(self) -> list[tuple[Any, ...]]:
         """Lets the trainable go on and returns its messages, at least one."""
         with self._changed:
-            self._unanswered = 0
-            self._changed.notify_all()
+            # What was handed over last time is answered now; a report that came since then waits for its own turn.
+            self._answer_delivered()
             self._changed.wait_for(lambda: self._messages)
             taken = list(self._messages)
             self._messages.clear()
+            self._delivered = sum(message[0] == "result" for message in taken)
             if not self.information.lockstep:
-                self._unanswered = 0
-                self._changed.notify_all()
+                self._answer_delivered()
             return taken
+
+    def _answer_delivered(self) -> None:
+        self._unanswered -= self._delivered
+        self._delivered = 0
+        self._changed.notify_all()
 
     def stop(self) -> None:
         with self._changed:
