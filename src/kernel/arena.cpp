@@ -34,8 +34,8 @@ void futex_wait(atom<u32>& word, u32 expected, i64 timeout_ns) {
   syscall(SYS_futex, reinterpret_cast<u32*>(&word), FUTEX_WAIT, expected, limit, nullptr, 0);
 }
 
-void futex_wake(atom<u32>& word, int count) {
-  syscall(SYS_futex, reinterpret_cast<u32*>(&word), FUTEX_WAKE, count, nullptr, nullptr, 0);
+int futex_wake(atom<u32>& word, int count) {
+  return int(syscall(SYS_futex, reinterpret_cast<u32*>(&word), FUTEX_WAKE, count, nullptr, nullptr, 0));
 }
 
 bool Arena::map(int descriptor) {
@@ -72,6 +72,8 @@ Arena* Arena::create(u64 capacity_bytes, const std::string& spill_directory, u32
   at = align_up(at + u64(kMaxLedgerChunks) * sizeof(LedgerChunk), 4096);
   u64 page_table_at = at;
   at = align_up(at + pages * sizeof(PageEntry), 4096);
+  u64 segments_at = at;
+  at = align_up(at + u64(kMaxSegments) * sizeof(u32), 4096);
   u64 records_at = align_up(at, kSegmentRecords * sizeof(Record));
   at = align_up(records_at + u64(kMaxRecords) * sizeof(Record), 2 << 20);
   u64 heap_at = at;
@@ -95,6 +97,7 @@ Arena* Arena::create(u64 capacity_bytes, const std::string& spill_directory, u32
   h.queues_at = queues_at;
   h.ledger_at = ledger_at;
   h.page_table_at = page_table_at;
+  h.segments_at = segments_at;
   h.records_at = records_at;
   h.heap_at = heap_at;
   std::memcpy(h.spill_directory, spill_directory.c_str(), spill_directory.size() + 1);
@@ -114,8 +117,17 @@ Arena* Arena::attach(int descriptor) {
   return arena.release();
 }
 
+Arena* Arena::share(const Arena& other) {
+  auto arena = std::make_unique<Arena>();
+  arena->base = other.base;
+  arena->view = other.view;
+  arena->head = other.head;
+  arena->shared_ = true;
+  return arena.release();
+}
+
 Arena::~Arena() {
-  if (!base) return;
+  if (!base || shared_) return;
   u64 bytes = head->total_bytes;
   munmap(base, bytes);
   munmap(const_cast<u8*>(view), bytes);
@@ -139,12 +151,16 @@ u32 Arena::reserve_slot(u32 role) {
   s.uid_next = uid;
   s.ledger_first = 0;
   s.cache_head = s.cache_count = s.submitted = 0;
-  s.done_head = 0;
+  for (u32 r = s.done_head.exchange(0), next; r; r = next) {  // what a late notice had left for the last process here
+    next = record(r).done_next;
+    drop(r);
+  }
   s.wake_sleepers = 0;
   s.queue = s.running = s.blocked = s.sleeping = s.lent = s.kill_reason = 0;
   s.running_since_ns = 0;
   s.executed = 0;
-  s.push_record = s.completing = s.cursor = s.freeing = 0;
+  s.spinning = 0;
+  s.push_record = s.sealing = s.sealing_more = s.cursor = s.failing = s.freeing = 0;
   s.alloc_offset = 0;
   s.role = role;
   return i;
@@ -194,7 +210,8 @@ void Arena::lock(Lock& l, u32 queue_to_repair) {
     } else {
       timespec t{0, 20'000};
       nanosleep(&t, nullptr);
-      if (seen && round % 64 == 0 && is_daemon() && seen != mine && is_dead(slot(seen - 1).pid))
+      bool may_take = is_daemon() || (round % 4096 == 0 && is_dead(slot(kDaemonSlot).pid));
+      if (seen && round % 64 == 0 && may_take && seen != mine && is_dead(slot(seen - 1).pid))
         take_from_dead(l, seen, queue_to_repair);
     }
   }

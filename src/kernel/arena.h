@@ -22,11 +22,13 @@ inline u64 now_ns() {
   return u64(t.tv_sec) * 1'000'000'000 + u64(t.tv_nsec);
 }
 
+inline constexpr u32 kDaemonSlot = 1;  // the first that is reserved
+
 inline void cpu_pause() { __builtin_ia32_pause(); }
 
 // ---- futex.cpp
 void futex_wait(atom<u32>& word, u32 expected, i64 timeout_ns);  // < 0: without limit; may return early
-void futex_wake(atom<u32>& word, int count);
+int futex_wake(atom<u32>& word, int count);  // how many were woken
 
 // What became of an unfinished execution when its process died.
 struct DeadTask {
@@ -52,6 +54,7 @@ class Arena {
   // ---- arena.cpp: life
   static Arena* create(u64 capacity_bytes, const std::string& spill_directory, u32 cores, const u8 session_id[8]);
   static Arena* attach(int fd);
+  static Arena* share(const Arena& other);  // another process's view, in this one and at the same addresses: for tests
   ~Arena();
   u32 reserve_slot(u32 role);
   void adopt_slot(u32 slot);
@@ -69,6 +72,18 @@ class Arena {
   Queue& queue(u32 i) const { return reinterpret_cast<Queue*>(base + head->queues_at)[i]; }
   Record& record(u32 i) const { return reinterpret_cast<Record*>(base + head->records_at)[i]; }
   PageEntry& page(u32 i) const { return reinterpret_cast<PageEntry*>(base + head->page_table_at)[i]; }
+  atom<u32>& segment(u32 i) const { return reinterpret_cast<atom<u32>*>(base + head->segments_at)[i]; }
+  // To look at all records: from next_record(0) to records_end(). Segments given back to the system are left alone: even reading
+  // them would bring their pages back.
+  u32 records_end() const {
+    u32 n = head->segments_used.load();
+    return (n < kMaxSegments ? n : kMaxSegments) * kSegmentRecords;
+  }
+  u32 next_record(u32 i) const {
+    for (i++; i < records_end() && i % kSegmentRecords == 0 && segment(i / kSegmentRecords).load() != kSegmentUsed;)
+      i += kSegmentRecords;
+    return i;
+  }
   LedgerChunk& chunk(u32 i) const { return reinterpret_cast<LedgerChunk*>(base + head->ledger_at)[i]; }
   u8* heap(u64 offset) const { return base + head->heap_at + offset; }
   const u8* heap_view(u64 offset) const { return view + head->heap_at + offset; }
@@ -89,8 +104,14 @@ class Arena {
   u32 new_record(u8 kind);  // count 0, state kCreating
   void hold(u32 i, u32 n = 1) { record(i).count.fetch_add(n, std::memory_order_relaxed); }
   void drop(u32 i) {
-    if (record(i).count.fetch_sub(1, std::memory_order_acq_rel) == 1) free_record(i);
+    u32 before = record(i).count.fetch_sub(1, std::memory_order_acq_rel);
+    if (before == 1) {
+      free_record(i);
+    } else if (before == 2 && record(i).stream) {
+      wake_producer(i);
+    }
   }
+  void wake_producer(u32 i);  // of a stream: perhaps nobody reads it any more
   void free_record(u32 i);
   void release_args(Record& r);
   void release_value(Record& r);
@@ -103,12 +124,15 @@ class Arena {
   void free_block(u64 offset);
   void repair_heap();
   u64 trim_heap(double idle_s);
+  void ask_for_trim();
   u64 block_bytes(u64 offset);
 
   // ---- spill.cpp
   bool value_to_file(u32 record, const std::vector<std::pair<const void*, u64>>& parts);  // false: errno says why
   u64 spill(u64 bytes_wanted);
   std::string file_of(u64 uid) const;
+  u32 pin(u32 i);  // entry number: the value stays where it is
+  void unpin(u32 i, u32 entry);
 
   // ---- graph.cpp
   bool ready(u32 i) const { return record(i).dependents.load(std::memory_order_acquire) & kClosed; }
@@ -118,18 +142,22 @@ class Arena {
   void seal_alias(u32 i, u32 target, u32 flags);
   void seal_returns(u32 i, u32 error_record);
   bool fail_unsealed(u32 i, u32 error_record);  // by somebody who does not execute it
-  void push(u32 queue, u32 i, bool front);
+  bool begin_failing(u32 i, u32& seen);         // the same in two steps; `seen`: the state it must be in
+  void fail_begun(u32 i, u32 error_record);
+  bool push(u32 queue, u32 i, bool front);      // false: the queue is closed
+  void push_back(u32 i, u32 entry);             // an execution that did not end goes back to its queue
   u32 pop(u32 queue, bool check_assignment);  // RUNNING, entered in the ledger: see popped_entry
   u32 popped_entry{0};
   u32 pop_item(u32 queue);  // of a stream or the control queue: no change of state
   bool try_hold(u32 i);     // false: it is being freed
+  void restart_stream(Record& r);  // before another attempt: what was read already is not yielded again
   void finish(u32 i, u32 entry);  // the execution is over: gives its count back
   void notify(u32 i);  // wakes who waits for this record
   void wake_slot(u32 slot);
   void wake_all();
   void ring();
   void announce(u32 queue);  // something was pushed, or a worker that was counted on is gone
-  void wake_queue(Queue& q, int count);
+  bool wake_queue(Queue& q, int count);  // false: nobody slept
 
   // ---- wait.cpp: call without the GIL. Deadlines in ns of CLOCK_MONOTONIC, < 0: none.
   enum class Wait { kReady, kTimedOut, kInterrupted };
@@ -149,7 +177,14 @@ class Arena {
   void free_queue(u32 q);
   u32 close_queue(u32 q, u32 error_record);
 
+  void assign(u32 slot, u32 queue);
+  bool unassign(u32 slot);
+  void end_worker(u32 slot);
+
   // ---- repair.cpp (daemon)
+  u32 executor_of(u32 i) const;                   // slot in whose ledger its execution is; 0: none
+  bool fail_abandoned(u32 i, u32 error_record);  // unless a living process executes it: that one ends it
+  void requeue(u32 i, bool front, bool use_retry);
   std::vector<DeadTask> repair_slot(u32 slot);
   std::vector<DeadTask> orphaned(u32 owner);
   void repair_queue(u32 q);
@@ -171,8 +206,9 @@ class Arena {
   bool map(int descriptor);
   void advance(u32 i);
   void release_dependents(u32 i);
-  void walk_dependents(u32 first);
-  void push_ready(u32 i);
+  void complete(u32 i);
+  void go_on(u32 i);
+  void push_ready(u32 i, bool again = false);
   bool link(u32 queue, u32 i, bool front, u32* follower);
   void discard(u32 i);  // taken off a list although it is sealed already
   u64 allocate(u64 bytes, u64* noted);
@@ -186,16 +222,24 @@ class Arena {
   bool allocate_noted(u32 record, u64 bytes, bool args);
   void drop_cache();
   bool spill_one(u32 i);
-  void repair_ledger(u32 slot, std::vector<DeadTask>& dead);
-  void repair_push(Slot& s);
-  void repair_completion(Slot& s);
+  void repair_ledger(u32 slot, u32 pushed, std::vector<DeadTask>& dead);
+  u32 repair_push(Slot& s);
+  void repair_sealing(Slot& s);
+  void repair_failing(Slot& s, std::vector<DeadTask>& dead);
+  void repair_counts(u32 slot);
+  void forget_begun_value(u32 i);
+  void repair_cache(Slot& s);
+  void announce_everything();
+  DeadTask facts_of(u32 i) const;
   bool in_queue(u32 q, u32 i);
   bool in_dependents(u32 of, u32 i);
   template <class Condition> bool spin(Condition condition);
   template <class Condition> Wait sleep(Condition condition, i64 deadline_ns, bool counted);
   void take_from_dead(Lock& l, u32 holder, u32 queue_to_repair);
 
+  bool shared_{false};
   std::vector<u32> free_entries_;
+  std::vector<u32> dependents_;  // being released
 };
 
 // A block of references that belongs to a value or to arguments.

@@ -97,33 +97,10 @@ struct ViewObject {
 };
 static PyTypeObject* ViewType = nullptr;
 
-static void unpin(u32 i, u32 entry) {
-  arena->strike(entry);
-  arena->record(i).pins.fetch_sub(1);
-  arena->drop(i);
-}
-
-static u32 pin(u32 i) {
-  arena->hold(i);
-  u32 entry = arena->enter(i, kPin);
-  Record& r = arena->record(i);
-  u32 before = r.pins.fetch_add(1);
-  while (before & kSpilling) {  // its block is moving to a file: a moment
-    usleep(50);
-    before = r.pins.load();
-    if (!before) {
-      before = r.pins.fetch_add(1);
-    } else if (!(before & kSpilling)) {
-      break;
-    }
-  }
-  return entry;
-}
-
 static void view_dealloc(PyObject* o) {
   auto* v = reinterpret_cast<ViewObject*>(o);
   if (v->mapping) munmap(v->mapping, v->mapping_bytes);
-  if (v->record && v->epoch == arena_epoch && arena && !arena->closed) unpin(v->record, v->entry);
+  if (v->record && v->epoch == arena_epoch && arena && !arena->closed) arena->unpin(v->record, v->entry);
   Py_XDECREF(v->owner);
   PyTypeObject* type = Py_TYPE(o);
   PyObject_Free(o);
@@ -157,11 +134,11 @@ static ViewObject* new_view(PyObject* owner, const void* data, u64 size) {
 static ViewObject* view_of(u32 i) {
   Record& r = arena->record(i);
   if (r.where == kInline) return new_view(nullptr, r.value_inline, r.value_size);
-  u32 entry = pin(i);
+  u32 entry = arena->pin(i);
   if (r.where == kBlock) {
     auto* v = new_view(nullptr, arena->heap_view(r.value_offset), r.value_size);
     if (!v) {
-      unpin(i, entry);
+      arena->unpin(i, entry);
       return nullptr;
     }
     v->record = i;
@@ -171,7 +148,7 @@ static ViewObject* view_of(u32 i) {
   }
   std::string path = arena->file_of(r.uid);
   u64 size = r.value_size;
-  unpin(i, entry);
+  arena->unpin(i, entry);
   int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   void* at = MAP_FAILED;
   if (fd >= 0) {

@@ -193,11 +193,11 @@ static std::vector<std::tuple<u32, u64>> cancel_children(u64 uid, nb::bytes erro
   Arena& a = attached();
   std::vector<std::tuple<u32, u64>> running;
   std::vector<u64> parents{uid};
-  u32 end = std::min(a.head->segments_used.load(), kMaxRecords / kSegmentRecords) * kSegmentRecords;
+  u32 end = a.records_end();
   while (!parents.empty()) {
     u64 parent = parents.back();
     parents.pop_back();
-    for (u32 i = 1; i < end; i++) {
+    for (u32 i = a.next_record(0); i < end; i = a.next_record(i)) {
       Record& r = a.record(i);
       if (r.parent != parent || (r.state.load(std::memory_order_relaxed) & kStateMask) == kFree) continue;
       u64 child = r.uid;
@@ -264,13 +264,13 @@ static nb::object hold(u32 i) {
 // By what an id says: the uid of the task or object, and the number of the result (1 = the first, or not a result).
 static nb::object find_record(u64 uid, u32 number) {
   Arena& a = attached();
-  u32 end = std::min(a.head->segments_used.load(), kMaxRecords / kSegmentRecords) * kSegmentRecords;
+  u32 end = a.records_end();
   auto matches = [&](const Record& r) {
     if ((r.state.load(std::memory_order_acquire) & kStateMask) == kFree) return false;
     if (number == 1) return r.kind != kReturn && r.uid == uid;
     return r.kind == kReturn && r.queued_ns == uid && r.index + 1 == number;
   };
-  for (u32 i = 1; i < end; i++) {
+  for (u32 i = a.next_record(0); i < end; i = a.next_record(i)) {
     if (!matches(a.record(i)) || !a.try_hold(i)) continue;
     if (matches(a.record(i))) return nb::steal(adopt_ref(i));
     a.drop(i);
@@ -289,8 +289,9 @@ static nb::dict memory_stats() {
   d["spilled_objects"] = h.spilled_objects.load();
   d["fallback_objects"] = h.fallback_objects.load();
   u64 live = 0;
-  u32 end = std::min(h.segments_used.load(), kMaxRecords / kSegmentRecords) * kSegmentRecords;
-  for (u32 i = 1; i < end; i++) live += (a.record(i).state.load(std::memory_order_relaxed) & kStateMask) != kFree;
+  u32 end = a.records_end();
+  for (u32 i = a.next_record(0); i < end; i = a.next_record(i))
+    live += (a.record(i).state.load(std::memory_order_relaxed) & kStateMask) != kFree;
   d["records"] = live;
   d["records_high"] = end;
   u32 queues = 0, processes = 0;
@@ -306,8 +307,8 @@ static nb::dict memory_stats() {
 static std::vector<std::tuple<u64, std::string, u64, u32, std::vector<u32>>> holders(u32 limit) {
   Arena& a = attached();
   std::vector<std::pair<u64, u32>> big;
-  u32 end = std::min(a.head->segments_used.load(), kMaxRecords / kSegmentRecords) * kSegmentRecords;
-  for (u32 i = 1; i < end; i++) {
+  u32 end = a.records_end();
+  for (u32 i = a.next_record(0); i < end; i = a.next_record(i)) {
     Record& r = a.record(i);
     if ((r.state.load() & kStateMask) != kFree && r.where != kInline) big.push_back({r.value_size, i});
   }
@@ -334,8 +335,8 @@ static std::vector<std::tuple<u64, std::string, u64, u32, std::vector<u32>>> hol
 static nb::list list_records(u32 limit) {
   Arena& a = attached();
   nb::list out;
-  u32 end = std::min(a.head->segments_used.load(), kMaxRecords / kSegmentRecords) * kSegmentRecords;
-  for (u32 i = 1; i < end && nb::len(out) < limit; i++) {
+  u32 end = a.records_end();
+  for (u32 i = a.next_record(0); i < end && nb::len(out) < limit; i = a.next_record(i)) {
     Record& r = a.record(i);
     u32 state = r.state.load();
     if ((state & kStateMask) == kFree || !a.try_hold(i)) continue;
@@ -400,8 +401,8 @@ static nb::object task_of_ref(nb::handle ref) {
   if (!is_ref(ref.ptr())) throw nb::type_error("an ObjectRef is needed");
   if (!check_ref(ref.ptr())) throw nb::python_error();
   Record& r = attached().record(ref_record(ref.ptr()));
-  if (r.kind == kReturn && r.first_return) return nb::make_tuple(r.first_return, r.queued_ns);
-  return nb::make_tuple(ref_record(ref.ptr()), r.uid);
+  if (r.kind == kReturn && r.first_return) return nb::make_tuple(u32(r.first_return), u64(r.queued_ns));
+  return nb::make_tuple(ref_record(ref.ptr()), u64(r.uid));
 }
 
 // mark_code(ref): the object is a pickled function or class. Lists of objects leave it out.

@@ -89,22 +89,30 @@ void Arena::announce(u32 qi) {
   u32 length = q.length.load(std::memory_order_relaxed);
   u32 spinners = u32(std::max(0, q.spinners.load(std::memory_order_relaxed)));
   u32 sleepers = q.sleepers.load(std::memory_order_relaxed);
-  if (length > spinners && sleepers) wake_queue(q, 1);
-  if (length > spinners + sleepers && !(q.flags.load(std::memory_order_relaxed) & (kQueueMailbox | kQueueWants)))
+  // A dead worker may still be counted as asleep until the daemon has repaired it: what counts is who was woken.
+  bool woken = length > spinners && sleepers && wake_queue(q, 1);
+  bool enough = length <= spinners || (woken && length <= spinners + sleepers);
+  if (!enough && !(q.flags.load(std::memory_order_relaxed) & (kQueueMailbox | kQueueWants)))
     if (!(q.flags.fetch_or(kQueueWants) & kQueueWants)) ring();
 }
 
-void Arena::push_ready(u32 first) {
-  for (u32 i = first; i;) {
+// `again`: repairing a push that its process did not finish; the state may be kQueued already.
+void Arena::push_ready(u32 first, bool again) {
+  for (u32 i = first; i; again = false) {
     Record& r = record(i);
     u32 qi = r.queue;
     self->push_queue = qi;
     self->push_uid = r.uid;
-    self->push_record.store(i);
+    self->push_record.store(i, std::memory_order_release);
     bool holds_actor = r.flags & kHoldsActor;
     u32 actor = r.actor;
-    u32 expected = kPending, follower = 0;
-    bool queued = r.state.compare_exchange_strong(expected, kQueued, std::memory_order_acq_rel) || expected == kQueued;
+    u32 follower = 0;
+    // Flags stay: an actor may have lost its last handle while it waited for its arguments.
+    u32 seen = r.state.load(std::memory_order_acquire);
+    while ((seen & kStateMask) == kPending &&
+           !r.state.compare_exchange_weak(seen, (seen & ~kStateMask) | kQueued, std::memory_order_acq_rel)) {
+    }
+    bool queued = (seen & kStateMask) == kPending || (again && (seen & kStateMask) == kQueued);
     if (!queued) {
       self->push_record.store(0);
       discard(i);
@@ -134,53 +142,72 @@ void Arena::push_ready(u32 first) {
   }
 }
 
-void Arena::walk_dependents(u32 first) {
-  for (u32 i = first; i;) {
-    u32 next = record(i).next;
-    self->cursor_next = next;
-    self->cursor.store(i);
-    if ((record(i).state.load(std::memory_order_acquire) & kStateMask) == kPending) {
-      record(i).dep_cursor++;
-      advance(i);
-    } else {
-      discard(i);
-    }
-    self->cursor.store(0);
-    i = next;
+// Taken off the list of what it waited for.
+void Arena::go_on(u32 i) {
+  if ((record(i).state.load(std::memory_order_acquire) & kStateMask) == kPending) {
+    record(i).dep_cursor++;
+    advance(i);
+  } else {
+    discard(i);
   }
 }
 
+// In the order in which they came; they were linked newest first. What is still linked has not been released yet: a death in
+// between leaves a list that can be walked again.
 void Arena::release_dependents(u32 i) {
   Record& r = record(i);
-  if (r.dependents.load(std::memory_order_relaxed) == 0) {
-    u32 none = 0;
-    if (r.dependents.compare_exchange_strong(none, kClosed, std::memory_order_acq_rel)) return;
-  }
-  self->completing.store(i);
+  u32 none = 0;
+  if (r.dependents.load(std::memory_order_relaxed) == 0 &&
+      r.dependents.compare_exchange_strong(none, kClosed, std::memory_order_acq_rel))
+    return;
   u32 first = r.dependents.fetch_or(kClosed, std::memory_order_acq_rel) & ~kClosed;
-  // They were linked newest first; release them in the order in which they came.
-  u32 reversed = 0;
-  while (first) {
-    u32 next = record(first).next;
-    record(first).next = reversed;
-    reversed = first;
-    first = next;
+  dependents_.clear();
+  for (u32 d = first; d; d = record(d).next) dependents_.push_back(d);
+  while (!dependents_.empty()) {
+    u32 d = dependents_.back();
+    dependents_.pop_back();
+    self->cursor_uid = record(d).uid;
+    self->cursor.store(d, std::memory_order_release);
+    if (dependents_.empty()) {
+      r.dependents.store(kClosed, std::memory_order_release);
+    } else {
+      record(dependents_.back()).next = 0;
+    }
+    go_on(d);
+    self->cursor.store(0, std::memory_order_release);
   }
-  r.dependents.store(kClosed | reversed, std::memory_order_release);
-  walk_dependents(reversed);
-  r.dependents.store(kClosed, std::memory_order_release);
-  self->completing.store(0);
 }
 
-void Arena::seal(u32 i, u32 flags) {
+void Arena::complete(u32 i) {
   Record& r = record(i);
-  hold(i);  // a waiter may drop the last count while we are still here
   u32 owner = r.owner;
-  r.state.store(kSealed | flags, std::memory_order_seq_cst);
   release_dependents(i);
   notify(i);
-  if ((flags & kErrorFlag) && owner && owner != me) wake_slot(owner);
-  drop(i);
+  bool failed = r.state.load(std::memory_order_relaxed) & kErrorFlag;
+  if (failed && owner && owner != me) wake_slot(owner);
+}
+
+// Not recursive: a dependent that fails at once (its queue is closed) is sealed, and has its turn after this one.
+void Arena::seal(u32 i, u32 flags) {
+  Slot& s = *self;
+  Record& r = record(i);
+  hold(i);  // a waiter may drop the last count while we are still here
+  if (s.sealing.load(std::memory_order_relaxed)) {
+    r.next = s.sealing_more.load(std::memory_order_relaxed);
+    s.sealing_more.store(i, std::memory_order_release);
+    r.state.store(kSealed | flags, std::memory_order_seq_cst);
+    return;
+  }
+  s.sealing.store(i, std::memory_order_release);
+  r.state.store(kSealed | flags, std::memory_order_seq_cst);
+  while (i) {
+    complete(i);
+    u32 next = s.sealing_more.load(std::memory_order_relaxed);
+    s.sealing.store(next, std::memory_order_release);
+    if (next) s.sealing_more.store(record(next).next, std::memory_order_release);
+    drop(i);
+    i = next;
+  }
 }
 
 void Arena::notify(u32 i) {
@@ -191,10 +218,12 @@ void Arena::notify(u32 i) {
     wake_all();
   } else if (w) {
     u32 who = w & ~kWaiterAsync;
-    if (w & kWaiterAsync) {
+    Slot& s = slot(who);
+    if ((w & kWaiterAsync) && r.stream) {
+      s.scan_all.store(1);  // it may be told of many items, and a record can be on one list only
+    } else if (w & kWaiterAsync) {
       // The list of what was sealed is counted: the watcher gives the count back.
       hold(i);
-      Slot& s = slot(who);
       u32 seen = s.done_head.load(std::memory_order_relaxed);
       do {
         r.done_next = seen;
@@ -225,28 +254,46 @@ void Arena::seal_alias(u32 i, u32 target, u32 flags) {
 void Arena::seal_returns(u32 i, u32 error_record) {
   for (u32 s = record(i).first_return, next; s; s = next) {
     next = record(s).sibling;
-    if (!sealed(s)) {
-      seal_alias(s, error_record, kErrorFlag);
-      drop(s);
-    }
+    if (!sealed(s)) seal_alias(s, error_record, kErrorFlag);
+    record(i).first_return = next;
+    drop(s);
   }
-  record(i).first_return = 0;
 }
 
-// For tasks that have not started: whoever changes the state first wins.
+// For tasks that have not started, and those of the dead: whoever changes the state first wins.
 bool Arena::fail_unsealed(u32 i, u32 error_record) {
-  Record& r = record(i);
-  u32 seen = r.state.load(std::memory_order_acquire);
-  do {
+  u32 seen = record(i).state.load(std::memory_order_acquire);
+  for (;;) {
     if ((seen & kStateMask) == kSealed || (seen & kStateMask) == kFree) return false;
-  } while (!r.state.compare_exchange_weak(seen, kCreating, std::memory_order_acq_rel));
-  if (r.kind == kTask || r.kind == kCall) seal_returns(i, error_record);
-  hold(error_record);
-  r.value_kind = kAlias;
-  r.where = kInline;
-  r.value_offset = error_record;
-  seal(i, kErrorFlag);
+    if (begin_failing(i, seen)) break;
+  }
+  fail_begun(i, error_record);
   return true;
+}
+
+// Takes an unsealed record out of everybody's hands. Noted: should this process die, the daemon fails the record.
+bool Arena::begin_failing(u32 i, u32& seen) {
+  self->failing_uid = record(i).uid;
+  self->failing.store(i, std::memory_order_release);
+  if (record(i).state.compare_exchange_strong(seen, kCreating, std::memory_order_acq_rel)) return true;
+  self->failing.store(0, std::memory_order_release);
+  return false;
+}
+
+void Arena::fail_begun(u32 i, u32 error_record) {
+  u8 kind = record(i).kind;
+  if (kind == kTask || kind == kCall) seal_returns(i, error_record);
+  seal_alias(i, error_record, kErrorFlag);
+  self->failing.store(0, std::memory_order_release);
+}
+
+// `index` of a stream: how many items its reader has taken; the next attempt does not yield them again.
+void Arena::restart_stream(Record& r) {
+  if (!r.stream || r.kind == kActor) return;
+  u32 unread = queue(r.stream).length.load();
+  if (r.produced > unread && r.produced - unread > r.index) r.index = r.produced - unread;
+  for (u32 item; (item = pop_item(r.stream));) drop(item);
+  r.produced = 0;
 }
 
 // The execution is over and the record sealed: its arguments and its count go.

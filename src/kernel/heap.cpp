@@ -104,6 +104,7 @@ void Arena::free_run(u32 p, u32 length) {
     total += n;
   }
   bin(start, total, seconds());
+  ask_for_trim();
 }
 
 void Arena::list_slab(u32 p) {
@@ -275,8 +276,14 @@ void Arena::repair_heap() {
   h.used_pages = used;
 }
 
+// Tells the daemon that memory lies about: at most once between two of its trims.
+void Arena::ask_for_trim() {
+  if (!head->trim_asked.load(std::memory_order_relaxed) && !head->trim_asked.exchange(1)) ring();
+}
+
 u64 Arena::trim_heap(double idle_s) {
   Header& h = *head;
+  h.trim_asked.store(0);
   u32 limit = seconds();
   u64 bytes = 0;
   lock(h.heap_lock);

@@ -17,12 +17,27 @@ using i64 = std::int64_t;
 template <class T> using atom = std::atomic<T>;
 static_assert(atom<u32>::is_always_lock_free && atom<u64>::is_always_lock_free);
 
+// A field that others may read while it changes: they see the old value or the new one, and check elsewhere what it is worth.
+template <class T> struct loose {
+  loose(T initial = {}) : value(initial) {}
+  loose(const loose&) = delete;
+  loose& operator=(const loose& other) { return *this = T(other); }
+  loose& operator=(T wanted) {
+    value.store(wanted, std::memory_order_relaxed);
+    return *this;
+  }
+  operator T() const { return value.load(std::memory_order_relaxed); }
+  atom<T> value;
+};
+
 inline constexpr u64 kMagic = 0x53484f414c4b3031;  // "SHOALK01"
 inline constexpr u32 kPageBytes = 64 * 1024;       // unit of the block heap
 inline constexpr u32 kMaxSlots = 16384;
 inline constexpr u32 kMaxQueues = 1u << 17;
 inline constexpr u32 kSegmentRecords = 1024;  // records are given back to the system by segment
 inline constexpr u32 kMaxRecords = 32u << 20;
+inline constexpr u32 kMaxSegments = kMaxRecords / kSegmentRecords;
+inline constexpr u32 kSegmentUsed = 0xffffffffu;  // in the table of segments; else the next free segment + 1
 inline constexpr u32 kLedgerChunkEntries = 510;
 inline constexpr u32 kMaxLedgerChunks = 1u << 17;
 inline constexpr u32 kRecordCache = 64;     // free records a process keeps for itself
@@ -77,18 +92,18 @@ struct alignas(64) Record {
   // -- line 1: state and links
   atom<u32> state{0};
   atom<u32> count{0};  // references: handles, records that contain it, 1 for the execution
-  u64 uid{0};
+  loose<u64> uid{0};
   atom<u32> dependents{0};  // records waiting for this one, linked by `next`; kClosed once sealed
   atom<u32> follower{0};    // the same caller's next call of an ordered actor; kClosed once queued
-  u32 next{0};              // in a queue, a list of dependents or the free list: one at a time
+  loose<u32> next{0};       // in a queue, a list of dependents or the free list: one at a time
   atom<u32> waiter{0};      // who sleeps until it is sealed
-  u32 done_next{0};         // in the waiter's list of sealed records
-  u8 kind{0};
-  u8 value_kind{0};
-  u8 where{0};
-  u8 flags{0};           // TaskFlags
-  u64 value_offset{0};   // block (kBlock), number of a file = uid (kFile), record (kAlias)
-  u64 value_size{0};
+  loose<u32> done_next{0};  // in the waiter's list of sealed records
+  loose<u8> kind{0};
+  loose<u8> value_kind{0};
+  loose<u8> where{0};
+  u8 flags{0};                 // TaskFlags
+  loose<u64> value_offset{0};  // block (kBlock), number of a file = uid (kFile), record (kAlias)
+  loose<u64> value_size{0};
   // -- line 2: what to run
   u32 queue{0};
   u32 function{0};   // counted: record of the function or method
@@ -99,7 +114,7 @@ struct alignas(64) Record {
   u32 num_returns{1};
   u32 first_return{0};  // task: record of return 1, linked by `sibling`; return: its task
   u32 sibling{0};
-  u32 stream{0};        // stream: queue of items
+  loose<u32> stream{0};  // stream: queue of items
   u32 index{0};         // return: its number
   atom<u32> pins{0};    // readers with a view into the block
   u32 owner{0};         // slot that made it
@@ -146,7 +161,7 @@ struct alignas(64) Queue {
 static_assert(sizeof(Queue) == 128);
 
 enum LedgerKind : u32 { kEntryFree = 0, kHandle = 1, kPin = 2, kExecution = 3, kSpill = 4 };
-inline constexpr u32 kSpilling = 0x80000000u;  // in Record::pins: its block is being moved to a file
+inline constexpr u32 kSpilling = 0x80000000u;  // in Record::pins, with a slot: that process is moving its block to a file
 
 struct LedgerEntry {
   atom<u32> record;
@@ -154,7 +169,7 @@ struct LedgerEntry {
 };
 
 struct LedgerChunk {
-  u32 next;
+  loose<u32> next;
   u32 unused;
   LedgerEntry entries[kLedgerChunkEntries];
   u64 pad;
@@ -167,7 +182,7 @@ struct alignas(64) Slot {
   u32 next_free{0};
   atom<i32> active{0};  // its part of Header::active
   u64 uid_next{0};      // never goes back: uids are unique in a session
-  u32 ledger_first{0};  // chunks, linked
+  loose<u32> ledger_first{0};  // chunks, linked
   u32 cache_head{0};    // free records
   u32 cache_count{0};
   u32 submitted{0};     // it has submitted work or made queues
@@ -183,20 +198,23 @@ struct alignas(64) Slot {
   atom<u64> running_since_ns{0};
   atom<u64> executed{0};
   atom<u32> blocked{0};
-  atom<u32> sleeping{0};  // counted in its queue's sleepers
-  atom<u32> spinning{0};  // counted in its queue's spinners
+  atom<u32> sleeping{0};  // queue in whose sleepers it is counted
+  atom<u32> spinning{0};  // queue in whose spinners it is counted
   atom<u32> lent{0};  // the daemon lent its CPU to another
   atom<u32> kill_reason{0};
   // -- line 4: intents, written before the deed
   alignas(64) atom<u32> push_record{0};
   u32 push_queue{0};
   u64 push_uid{0};
-  atom<u32> completing{0};
-  atom<u32> cursor{0};
-  u32 cursor_next{0};
-  atom<u32> freeing{0};
+  atom<u32> sealing{0};       // its dependents are being released, its waiters woken; counted
+  atom<u32> sealing_more{0};  // records that wait for the same, linked by `next`; counted
+  atom<u32> cursor{0};        // the dependent just taken off the list
+  atom<u32> failing{0};       // a record that had not started and is being sealed with an error
+  u64 cursor_uid{0};
+  u64 failing_uid{0};
   atom<u64> alloc_offset{0};
-  u32 alloc_record{0};
+  atom<u32> alloc_record{0};
+  atom<u32> freeing{0};
 };
 inline constexpr u32 kQueueExit = 0xffffffffu;
 
@@ -227,11 +245,12 @@ struct Header {
   u8 session_id[8];
   u32 cores;
   u32 pages;
-  u64 slots_at, queues_at, ledger_at, records_at, page_table_at, heap_at;
+  u64 slots_at, queues_at, ledger_at, segments_at, records_at, page_table_at, heap_at;
   char spill_directory[kSpillPathBytes];
   alignas(64) atom<u32> doorbell;
   atom<u32> doorbell_sleeper;
   atom<u32> starving;
+  atom<u32> trim_asked;  // warm memory lies about, and the daemon has been told
   alignas(64) atom<i32> active;  // processes that are neither asleep nor gone
   alignas(64) atom<u64> free_records;  // tag << 32 | index
   atom<u64> free_segments;

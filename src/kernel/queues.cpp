@@ -69,9 +69,9 @@ u32 Arena::close_queue(u32 i, u32 error_record) {
   return n;
 }
 
-void Arena::wake_queue(Queue& q, int count) {
+bool Arena::wake_queue(Queue& q, int count) {
   q.sequence.fetch_add(1, std::memory_order_seq_cst);
-  if (q.sleepers.load(std::memory_order_seq_cst)) futex_wake(q.sequence, count);
+  return q.sleepers.load(std::memory_order_seq_cst) && futex_wake(q.sequence, count) > 0;
 }
 
 // Links a record at the end (or the front). False: the queue is closed. `follower` gets the call that waited for this one.
@@ -102,9 +102,32 @@ bool Arena::link(u32 qi, u32 i, bool front, u32* follower) {
   return true;
 }
 
-void Arena::push(u32 qi, u32 i, bool front) {
-  if (!link(qi, i, front, nullptr)) return;
-  wake_queue(queue(qi), 1);
+bool Arena::push(u32 qi, u32 i, bool front) {
+  if (!link(qi, i, front, nullptr)) return false;
+  if (queue(qi).flags.load(std::memory_order_relaxed) & kQueueStream) {
+    wake_queue(queue(qi), 1);
+  } else {
+    announce(qi);
+  }
+  return true;
+}
+
+// The execution's count goes over to the queue. From the note on a death is repaired by pushing it again.
+void Arena::push_back(u32 i, u32 entry) {
+  Record& r = record(i);
+  self->push_queue = r.queue;
+  self->push_uid = r.uid;
+  self->push_record.store(i, std::memory_order_release);
+  r.state.store(kQueued, std::memory_order_release);
+  strike(entry);
+  bool to_front = r.kind == kCall || r.kind == kCallStream;
+  u32 q = r.queue;
+  bool linked = push(q, i, to_front);
+  self->push_record.store(0, std::memory_order_release);
+  if (linked) return;
+  fail_unsealed(i, queue(q).error_record);
+  release_args(r);
+  drop(i);
 }
 
 u32 Arena::pop_item(u32 qi) {
@@ -120,6 +143,35 @@ u32 Arena::pop_item(u32 qi) {
   }
   unlock(q.lock);
   return i;
+}
+
+void Arena::assign(u32 si, u32 qi) {
+  queue(qi).servers.fetch_add(1);
+  slot(si).queue.store(qi);
+  wake_slot(si);
+}
+
+// The worker takes nothing more from its queue. True: it is idle already, and will not begin anything.
+bool Arena::unassign(u32 si) {
+  Slot& s = slot(si);
+  u32 qi = s.queue.load();
+  if (!qi || qi == kQueueExit) return s.running.load() == 0;
+  Queue& q = queue(qi);
+  lock(q.lock, qi);
+  s.queue.store(0);
+  unlock(q.lock);
+  q.servers.fetch_sub(1);
+  q.sequence.fetch_add(1);
+  futex_wake(q.sequence, 1 << 20);
+  bool wanted = q.flags.fetch_and(~u32(kQueueWants)) & kQueueWants;
+  if (wanted || q.length.load()) ring();
+  return s.running.load() == 0;
+}
+
+void Arena::end_worker(u32 si) {
+  unassign(si);
+  slot(si).queue.store(kQueueExit);
+  wake_slot(si);
 }
 
 // The next execution of a task queue or mailbox: RUNNING, and in this process's ledger.

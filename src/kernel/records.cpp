@@ -40,17 +40,21 @@ static u32 take_chain(Arena& a, atom<u64>& stack, u32 wanted, u32* taken) {
   }
 }
 
-// Segments are named by their number + 1; a free one's link is in the `next` of its first record.
+// Free segments are linked in the table of segments by their number + 1.
 static u32 take_segment(Arena& a) {
   Header& h = *a.head;
   u64 seen = h.free_segments.load(std::memory_order_acquire);
   while (u32(seen)) {
     u32 s = u32(seen) - 1;
-    u64 next = ((seen >> 32) + 1) << 32 | a.record(s * kSegmentRecords).done_next;
-    if (h.free_segments.compare_exchange_weak(seen, next, std::memory_order_acq_rel)) return s;
+    u64 next = ((seen >> 32) + 1) << 32 | a.segment(s).load();
+    if (h.free_segments.compare_exchange_weak(seen, next, std::memory_order_acq_rel)) {
+      a.segment(s).store(kSegmentUsed);
+      return s;
+    }
   }
   u32 s = h.segments_used.fetch_add(1);
-  if (s >= kMaxRecords / kSegmentRecords) panic("records", "more than 32 million records are in use");
+  if (s >= kMaxSegments) panic("records", "more than 32 million records are in use");
+  a.segment(s).store(kSegmentUsed);
   return s;
 }
 
@@ -216,6 +220,7 @@ void Arena::free_record(u32 first) {
       self->cache_head = rest;
       self->cache_count -= kRecordCache / 2;
       push_chain(*this, head->free_records, start, last);
+      ask_for_trim();
     }
     if (list.empty()) break;
     i = list.back();
@@ -253,12 +258,12 @@ u64 Arena::trim_records() {
   u64 bytes = 0;
   for (auto [s, n] : found) {
     if (!s || n != kSegmentRecords) continue;
-    Record* start = &record(s * kSegmentRecords);
-    if (madvise(start, kSegmentRecords * sizeof(Record), MADV_REMOVE) != 0) panic("trim", "madvise failed");
+    segment(s).store(0);
+    if (madvise(&record(s * kSegmentRecords), kSegmentRecords * sizeof(Record), MADV_REMOVE) != 0) panic("trim", "madvise failed");
     bytes += kSegmentRecords * sizeof(Record);
     u64 top = head->free_segments.load();
     do {
-      start->done_next = u32(top);
+      segment(s).store(u32(top));
     } while (!head->free_segments.compare_exchange_weak(top, ((top >> 32) + 1) << 32 | (s + 1)));
   }
   return bytes;

@@ -28,15 +28,8 @@ PyObject* new_ref(u32 i) {
 static void ref_dealloc(PyObject* o) {
   RefObject* ref = self_of(o);
   if (ref->record && ref->epoch == arena_epoch && arena && !arena->closed) {
-    Record& r = arena->record(ref->record);
-    u32 stream = r.kind == kStream || r.kind == kCallStream ? r.stream : 0;
     arena->strike(ref->entry);
-    if (stream && r.count.load() == 2) {  // its producer may wait for a reader that will not come
-      arena->drop(ref->record);
-      arena->wake_queue(arena->queue(stream), 1 << 20);
-    } else {
-      arena->drop(ref->record);
-    }
+    arena->drop(ref->record);
   }
   PyTypeObject* type = Py_TYPE(o);
   PyObject_Free(o);

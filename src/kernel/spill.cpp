@@ -87,7 +87,7 @@ bool Arena::spill_one(u32 i) {
   bool done = false;
   u32 free = 0;
   bool sealed = (r.state.load(std::memory_order_acquire) & kStateMask) == kSealed;
-  if (sealed && r.where == kBlock && !r.args_size && r.pins.compare_exchange_strong(free, kSpilling)) {
+  if (sealed && r.where == kBlock && !r.args_size && r.pins.compare_exchange_strong(free, kSpilling | me)) {
     u64 offset = r.value_offset;
     const u8* bytes = heap(offset);
     const u32* held = nullptr;
@@ -99,11 +99,16 @@ bool Arena::spill_one(u32 i) {
       n = u32(r.value_size / 4);
       held = reinterpret_cast<const u32*>(bytes);
     }
-    if (n * 4 <= kArgsInline && value_to_file(i, {{bytes, r.value_size}})) {
-      std::memcpy(r.args_inline, held, n * 4);
-      r.args_size = n * 4;
-      free_block(offset);
-      done = true;
+    if (n * 4 <= kArgsInline) {
+      if (n) std::memcpy(r.args_inline, held, n * 4);
+      r.args_size = n * 4;  // before `where` says that they are here
+      done = value_to_file(i, {{bytes, r.value_size}});
+      if (done) {
+        r.value_offset = 0;
+        free_block(offset);
+      } else {
+        r.args_size = 0;
+      }
     }
     r.pins.store(0);
   }
@@ -112,18 +117,42 @@ bool Arena::spill_one(u32 i) {
   return done;
 }
 
+// Keeps the value where it is until `unpin`; counted. The ledger calls it a pin once it is one: a death in between keeps the
+// block in memory, no more.
+u32 Arena::pin(u32 i) {
+  hold(i);
+  u32 number = enter(i, kHandle);
+  atom<u32>& pins = record(i).pins;
+  u32 seen = pins.load();
+  while ((seen & kSpilling) || !pins.compare_exchange_weak(seen, seen + 1)) {
+    if (!(seen & kSpilling)) continue;
+    usleep(50);  // its block is moving to a file: a moment
+    seen = pins.load();
+  }
+  entry(number).kind.store(kPin, std::memory_order_release);
+  return number;
+}
+
+void Arena::unpin(u32 i, u32 number) {
+  strike(number);
+  record(i).pins.fetch_sub(1);
+  drop(i);
+}
+
 u64 Arena::spill(u64 bytes_wanted) {
   u64 freed = 0;
-  u32 end = std::min(head->segments_used.load(), kMaxRecords / kSegmentRecords) * kSegmentRecords;
+  u32 end = records_end();
   if (!end) return 0;
   u32 start = head->spill_cursor.load() % end;
-  for (u32 n = 0; n < end && freed < bytes_wanted; n++) {
-    u32 i = (start + n) % end;
-    if (!i) continue;
-    u64 bytes = record(i).value_size;
-    if (spill_one(i)) freed += bytes;
-    head->spill_cursor.store(i + 1);
-  }
+  auto pass = [&](u32 from, u32 to) {
+    for (u32 i = next_record(from); i < to && freed < bytes_wanted; i = next_record(i)) {
+      u64 bytes = record(i).value_size;
+      if (spill_one(i)) freed += bytes;
+      head->spill_cursor.store(i);
+    }
+  };
+  pass(start, end);
+  pass(0, std::min(start + 1, end));
   return freed;
 }
 

@@ -113,7 +113,7 @@ Arena::Wait Arena::wait_work(u32 qi, i64 deadline_ns, bool check_assignment, boo
            (check_assignment && s.queue.load(std::memory_order_relaxed) != qi);
   };
   if (counted) {
-    s.spinning.store(1);
+    s.spinning.store(qi);
     q.spinners.fetch_add(1, std::memory_order_seq_cst);
     spin(work);
     q.spinners.fetch_sub(1, std::memory_order_seq_cst);
@@ -122,7 +122,7 @@ Arena::Wait Arena::wait_work(u32 qi, i64 deadline_ns, bool check_assignment, boo
   if (work()) return Wait::kReady;
   if (check_assignment && head->starving.load()) ring();
   q.sleepers.fetch_add(1, std::memory_order_seq_cst);
-  s.sleeping.store(1);
+  s.sleeping.store(qi);
   if (counted) deactivate();
   Wait result = Wait::kReady;
   for (;;) {
@@ -191,6 +191,13 @@ Arena::Wait Arena::wait_room(u32 qi, u32 limit, u32 task, i64 deadline_ns) {
   activate();
   q.sleepers.fetch_sub(1);
   return result;
+}
+
+// The record may be another's by now; waking for nothing does no harm.
+void Arena::wake_producer(u32 i) {
+  const Record& r = record(i);
+  u32 qi = r.stream;
+  if (qi && (r.kind == kStream || r.kind == kCallStream)) wake_queue(queue(qi), 1 << 20);
 }
 
 Arena::Wait Arena::wait_wake(u32 seen, i64 deadline_ns) {

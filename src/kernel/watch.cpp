@@ -74,16 +74,16 @@ static PyObject* watch_step(PyObject*, PyObject* args) {
     while (list) {
       u32 next = arena->record(list).done_next;
       if (!move_callbacks(list, due.get())) return nullptr;
-      auto it = watched.find(list);
-      if (it != watched.end()) arena->arm(list, arena->me | kWaiterAsync);
       arena->drop(list);
       list = next;
     }
     if (s.scan_all.exchange(0)) {
       std::vector<u32> all;
       for (auto& [i, _] : watched) all.push_back(i);
-      for (u32 i : all)
+      for (u32 i : all) {
+        if (watched.count(i) && !ready(i, watched[i])) arena->arm(i, arena->me | kWaiterAsync);  // a stream's notice is used up
         if (!move_callbacks(i, due.get())) return nullptr;
+      }
     }
     if (PyList_GET_SIZE(due.get()) || timeout_s == 0) return due.release();
     Arena::Wait w;
