@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
+from shoal.core.native import messages
 from shoal.core.native.control import ControlClient
+from shoal.exceptions import RayError
 
 if TYPE_CHECKING:
     from shoal.core.native.engine import NativeEngine
     from shoal.core.native.messages import Message
+
+logger = logging.getLogger("shoal")
 
 LOOPBACK = "127.0.0.1"
 ENDING_TIMEOUT_S = 10.0
@@ -44,8 +49,8 @@ class Node:
         }
 
     def assigned(self) -> dict[str, Any]:
-        """Resources and accelerators of the execution that asks; nothing in a driver."""
-        return {}
+        """Resources and accelerators of the execution that asks; nothing in a driver. A worker asks the daemon."""
+        return {"accelerator_ids": {"GPU": []}, "assigned_resources": {}}
 
     def leave(self, engine: NativeEngine) -> None:
         """This process hangs up."""
@@ -64,6 +69,11 @@ class EmbeddedNode(Node):
         from shoal.core.native.daemon_process import wait_ended
         from shoal.core.native.session_folder import remove
 
+        try:
+            # Answered when the workers are gone and what they printed last has been sent.
+            engine.control.request(messages.Shutdown(), ENDING_TIMEOUT_S)
+        except RayError as error:
+            logger.debug("the node did not end in order: %s", error)
         super().leave(engine)
         wait_ended(self._daemon_pid, ENDING_TIMEOUT_S)
         if os.path.isdir(self.session_folder):  # the daemon was killed
@@ -81,8 +91,6 @@ class WorkerNode(Node):
     def assigned(self) -> dict[str, Any]:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         gpus: list[Any] = [int(each) if each.isdigit() else each for each in visible.split(",") if each]
-        from shoal.core.native import messages
-
         row = self.control.request(messages.GetWorkerInfo(slot=self.slot))
         return {"accelerator_ids": {"GPU": gpus}, "assigned_resources": dict(row.resources)}
 
