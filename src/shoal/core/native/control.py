@@ -58,6 +58,7 @@ class ControlClient:
         self._waiting: set[int] = set()
         self._dead: str | None = None
         self._closed = False
+        self._ending = False
         self._reader: Any = None
         self._on_notification: Callable[[Answer], None] | None = None
         self._on_death: Callable[[], None] | None = None
@@ -135,6 +136,15 @@ class ControlClient:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    def end_node(self, timeout_s: float) -> None:
+        """Asks the daemon to end, and waits until its workers are gone and what they printed last has arrived.
+
+        Raises what ``request`` raises. The daemon's end is no death that ``watch`` would report."""
+        from shoal.core.native.messages import Shutdown
+
+        self._ending = True
+        self.request(Shutdown(), timeout_s)
+
     def close(self) -> None:
         """Hangs up: for an embedding driver, the end of the node."""
         with self._state:
@@ -207,7 +217,7 @@ class ControlClient:
                     self._state.notify_all()
         if self._closed:
             self._socket.close()
-        elif self._on_death is not None:
+        elif self._on_death is not None and not self._ending:
             self._on_death()
 
     def _read(self, deadline_s: float | None) -> bool:

@@ -70,8 +70,7 @@ class EmbeddedNode(Node):
         from shoal.core.native.session_folder import remove
 
         try:
-            # Answered when the workers are gone and what they printed last has been sent.
-            engine.control.request(messages.Shutdown(), ENDING_TIMEOUT_S)
+            engine.control.end_node(ENDING_TIMEOUT_S)
         except RayError as error:
             logger.debug("the node did not end in order: %s", error)
         super().leave(engine)
