@@ -536,7 +536,7 @@ static void add_record_functions(nb::module_& m) {
   m.def("record_is_error", [](u32 i) { return (attached().record(i).state.load() & kErrorFlag) != 0; });
   m.def("record_count", [](u32 i) { return attached().record(i).count.load(); });
   m.def("record_kind", [](u32 i) { return u32(attached().record(i).kind); });
-  m.def("record_size", [](u32 i) { return attached().record(i).value_size; });
+  m.def("record_size", [](u32 i) { return u64(attached().record(i).value_size); });
   m.def("record_where", [](u32 i) { return u32(attached().record(i).where); });
   m.def("record_pid", [](u32 i) { return attached().slot(attached().record(i).owner).pid.load(); });
   m.def("record_cancelled", [](u32 i) { return (attached().record(i).state.load() & kCancelFlag) != 0; });
