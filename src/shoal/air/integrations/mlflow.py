@@ -1,0 +1,93 @@
+"""MLflow: one run for each trial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shoal.tune.flatten import flatten_dict
+from shoal.tune.logger import LoggerCallback
+from shoal.tune.search.extras import import_extra
+from shoal.tune.trainable.session import get_context
+
+
+class MLflowLoggerCallback(LoggerCallback):
+    """Writes parameters and metrics of each trial to an MLflow run. ``tracking_uri`` may be a local folder (offline).
+
+    ``save_artifact`` also stores the trial's folder. Raises ImportError without mlflow.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str | None = None,
+        registry_uri: str | None = None,
+        experiment_name: str | None = None,
+        tags: dict[str, Any] | None = None,
+        tracking_token: str | None = None,
+        save_artifact: bool = False,
+        log_params_on_trial_end: bool = False,
+    ) -> None:
+        super().__init__()
+        if tracking_token is not None:
+            raise ValueError("tracking_token is not taken: set MLFLOW_TRACKING_TOKEN in the environment")
+        self._mlflow = import_extra("mlflow", "MLflowLoggerCallback")
+        self._tracking_uri = tracking_uri
+        self._registry_uri = registry_uri
+        self._experiment_name = experiment_name
+        self._tags = tags or {}
+        self._save_artifact = save_artifact
+        self._parameters_at_end = log_params_on_trial_end
+        self._client: Any = None
+        self._runs: dict[str, str] = {}
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        self._client = self._mlflow.MlflowClient(tracking_uri=self._tracking_uri, registry_uri=self._registry_uri)
+        name = self._experiment_name or "Default"
+        found = self._client.get_experiment_by_name(name)
+        self._experiment_id = found.experiment_id if found is not None else self._client.create_experiment(name)
+
+    def log_trial_start(self, trial: Any) -> None:
+        if trial.trial_id not in self._runs:
+            tags = {**self._tags, "trial_name": str(trial), "mlflow.runName": str(trial)}
+            self._runs[trial.trial_id] = self._client.create_run(experiment_id=self._experiment_id, tags=tags).info.run_id
+        if not self._parameters_at_end:
+            self._log_parameters(trial)
+
+    def _log_parameters(self, trial: Any) -> None:
+        for name, value in flatten_dict(trial.config).items():
+            self._client.log_param(self._runs[trial.trial_id], name.replace("/", "."), value)
+
+    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+        step = result.get("timesteps_total") or result["training_iteration"]
+        for name, value in flatten_dict({key: value for key, value in result.items() if key != "config"}).items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                self._client.log_metric(self._runs[trial.trial_id], name, float(value), step=step)
+
+    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+        run_id = self._runs[trial.trial_id]
+        if self._parameters_at_end:
+            self._log_parameters(trial)
+        if self._save_artifact:
+            self._client.log_artifacts(run_id, trial.local_path)
+        self._client.set_terminated(run_id, status="FAILED" if failed else "FINISHED")
+
+
+def setup_mlflow(
+    config: dict[str, Any] | None = None,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    experiment_name: str | None = None,
+    tags: dict[str, Any] | None = None,
+    run_name: str | None = None,
+) -> Any:
+    """Starts an MLflow run inside of a trial, and returns the mlflow module."""
+    mlflow = import_extra("mlflow", "setup_mlflow")
+    context = get_context()
+    if tracking_uri:
+        mlflow.set_tracking_uri(tracking_uri)
+    if registry_uri:
+        mlflow.set_registry_uri(registry_uri)
+    mlflow.set_experiment(experiment_name or context.get_experiment_name() or "Default")
+    mlflow.start_run(run_name=run_name or context.get_trial_name(), tags=tags)
+    if config:
+        mlflow.log_params(flatten_dict(config))
+    return mlflow
