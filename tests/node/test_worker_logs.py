@@ -16,9 +16,12 @@ class Harness:
     def __init__(self, folder: Path) -> None:
         self.loop = EventLoop()
         self.lines: list[tuple[int, bool, str]] = []
-        self.logs = WorkerLogs(
-            self.loop, str(folder), lambda slot, err, lines: self.lines.extend((slot, err, each) for each in lines)
-        )
+        self.names: list[str] = []
+        self.logs = WorkerLogs(self.loop, str(folder), lambda slot, err, lines, name: self._take(slot, err, lines, name))
+
+    def _take(self, slot: int, is_error: bool, lines: list[str], name: str) -> None:
+        self.lines.extend((slot, is_error, each) for each in lines)
+        self.names.extend([name] * len(lines))
 
     def start(self, slot: int) -> tuple[int, int]:
         out_read, out = os.pipe()
@@ -43,6 +46,19 @@ def test_lines_are_forwarded_whole_and_kept(tmp_path: Path) -> None:
     os.close(err)
     assert node.logs.finish(3).splitlines()[-1] == "no newline at the end"
     assert (tmp_path / "worker-3-103.log").read_bytes().startswith(b"one\ntw")
+
+
+def test_marks_name_who_prints_and_are_no_output(tmp_path: Path) -> None:
+    node = Harness(tmp_path)
+    out, err = node.start(2)
+    for part in (b"before\n\x01shoal-ta", b"sk:f\nof f\nof f too\n\x01shoal-task:g\n", b"of g\n"):
+        os.write(out, part)
+        node.loop.run_once(1.0)
+    os.close(out)
+    os.close(err)
+    assert node.logs.finish(2) == "before\nof f\nof f too\nof g"
+    assert node.names == ["", "f", "f", "g"]
+    assert (tmp_path / "worker-2-102.log").read_text() == "before\nof f\nof f too\nof g\n"
 
 
 def test_only_the_last_lines_are_reported(tmp_path: Path) -> None:

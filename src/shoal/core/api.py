@@ -13,6 +13,7 @@ from shoal.core import option_rules, session
 from shoal.core.actor_handle import ActorHandle, check_session
 from shoal.core.generators import ObjectRefGenerator
 from shoal.core.object_ref import is_ref
+from shoal.core.runtime_context import assigned
 
 
 def get(refs: Any, *, timeout: float | None = None) -> Any:
@@ -158,7 +159,7 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
 def get_gpu_ids() -> list[int] | list[str]:
     """The GPUs assigned to the running task or actor, as numbers, or as strings when the system names them so. ``[]`` in a
     driver."""
-    ids = session.current_engine().runtime_context().get("accelerator_ids", {}).get("GPU", [])
+    ids = assigned(session.current_engine().runtime_context()).get("accelerator_ids", {}).get("GPU", [])
     return [int(each) for each in ids] if all(str(each).isdigit() for each in ids) else list(ids)
 
 

@@ -1,7 +1,7 @@
 """The contract between the public API and whatever runs the work.
 
-The native engine (``shoal.core.native``) is the default; another one maps the same calls onto an existing cluster. Everything above
-this line (options, handles, validation) is shared by all engines; everything below is theirs.
+The native engine (``shoal.core.native``) is the default; another one maps the same calls onto an existing cluster. Everything
+above this line (options, handles, validation) is shared by all engines; everything below is theirs.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ class ActorState(Protocol):
     options: ActorOptions
 
 
+OwnActorState = Any
+"""An ActorState that this same engine made: an engine is never given another's."""
+
+
 @runtime_checkable
 class Engine(Protocol):
     """What runs tasks, actors and objects. Every method may be called from any thread."""
@@ -42,10 +46,10 @@ class Engine(Protocol):
     def create_actor(self, spec: ClassSpec, args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions) -> ActorState:
         """Starts an actor. Raises ActorAlreadyExistsError when ``options.name`` is taken (unless ``get_if_exists``)."""
 
-    def method_submitter(self, actor: ActorState, method: MethodSpec, options: CallOptions) -> Submitter:
+    def method_submitter(self, actor: OwnActorState, method: MethodSpec, options: CallOptions) -> Submitter:
         """A callable that calls ``method``; calls made through all submitters of one process keep their order."""
 
-    def actor_creation_ref(self, actor: ActorState) -> ObjectRef: ...
+    def actor_creation_ref(self, actor: OwnActorState) -> ObjectRef: ...
 
     # -- objects
     def put(self, value: Any) -> ObjectRef: ...
@@ -57,14 +61,14 @@ class Engine(Protocol):
 
     # -- ending work
     def cancel(self, ref: Any, force: bool, recursive: bool) -> None: ...
-    def kill_actor(self, actor: ActorState, no_restart: bool) -> None: ...
+    def kill_actor(self, actor: OwnActorState, no_restart: bool) -> None: ...
 
     # -- actors by name
     def named_actor(self, name: str, namespace: str | None) -> ActorState:
         """Raises ValueError when no live actor has that name."""
 
     def list_named_actors(self, all_namespaces: bool) -> list[Any]: ...
-    def export_actor(self, actor: ActorState) -> tuple[Any, ...]:
+    def export_actor(self, actor: OwnActorState) -> tuple[Any, ...]:
         """What a pickled handle carries. Called while the handle is being pickled."""
 
     def import_actor(self, exported: tuple[Any, ...]) -> ActorState: ...

@@ -97,11 +97,13 @@ class RuntimeContext:
 
     def get_assigned_resources(self) -> dict[str, float]:
         """What this task or actor holds; nothing in a driver."""
-        return dict(self._facts().get("assigned_resources") or {})
+        return dict(assigned(self._facts()).get("assigned_resources") or {})
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
         """The ids of the accelerators assigned, by family."""
-        return {name: [str(each) for each in ids] for name, ids in (self._facts().get("accelerator_ids") or {}).items()}
+        return {
+            name: [str(each) for each in ids] for name, ids in (assigned(self._facts()).get("accelerator_ids") or {}).items()
+        }
 
     def get_resource_ids(self) -> dict[str, list[str]]:
         return self.get_accelerator_ids()
@@ -166,6 +168,12 @@ class RuntimeContext:
         if value is None:
             raise RuntimeError(f"the engine of this session does not tell its {name}")
         return value
+
+
+def assigned(facts: dict[str, Any]) -> dict[str, Any]:
+    """``assigned_resources`` and ``accelerator_ids``, which an engine may give as one function, ``assigned``."""
+    ask = facts.get("assigned")
+    return facts if ask is None else dict(ask())
 
 
 def _warn_deprecated(name: str, instead: str) -> None:

@@ -1,5 +1,5 @@
-"""Pickling: what the kernel's own encodings do not take. cloudpickle for functions and classes of ``__main__`` and closures, plain
-pickle's machinery for the rest, protocol 5 with buffers out of band.
+"""Pickling: what the kernel's own encodings do not take. cloudpickle for functions and classes of ``__main__`` and closures,
+plain pickle's machinery for the rest, protocol 5 with buffers out of band.
 
 Called by the kernel (see ``shoal.core.native.hooks``); references met on the way are collected by the kernel itself.
 """
@@ -144,7 +144,7 @@ def _short(value: Any) -> str:
 
 
 def unpicklable_part(value: Any, depth: int = 6) -> str:
-    """Which attribute, item or closure variable of ``value`` keeps it from being pickled: ``value.lock``; "" when it is itself."""
+    """Which attribute, item or closure variable of ``value`` keeps it from being pickled: ``value.lock``; "" for itself."""
     path, current = "value", value
     for _ in range(depth):
         found = _failing_child(current)
@@ -172,7 +172,7 @@ def _children(value: Any) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     closure = getattr(value, "__closure__", None)
     if closure:
-        for name, cell in zip(value.__code__.co_freevars, closure):
+        for name, cell in zip(value.__code__.co_freevars, closure, strict=True):
             try:
                 found.append((f".<closure variable {name}>", cell.cell_contents))
             except ValueError:  # a cell that is not filled yet

@@ -279,11 +279,11 @@ class Daemon:
 
     # ------------------------------------------------------------ output and the end
 
-    def _on_log_lines(self, slot: int, is_error: bool, lines: list[str]) -> None:
+    def _on_log_lines(self, slot: int, is_error: bool, lines: list[str], name: str) -> None:
         process = self.brain.processes.at(slot)
         if process is not None:
             actor = self.brain.actors.get(process.actor_id) if process.actor_id else None
-            name = (actor.request.name or actor.request.class_name) if actor else ""
+            name = name or ((actor.request.name or actor.request.class_name) if actor else "")
             self.clients.notify(process.root, m.LogLines(process.pid, slot, name, is_error, lines))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

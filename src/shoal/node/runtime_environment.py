@@ -19,7 +19,8 @@ def apply_environment(environment: str, session_folder: str) -> None:
 
     What can't be set up ends the process with EXIT_ENVIRONMENT_FAILED; its last output says what is wrong."""
     fields = environments.decode(environment)
-    fields.pop(environments.CAPTURED_GROUP, None)
+    for key in (environments.CAPTURED_GROUP, environments.JOB):
+        fields.pop(key, None)
     unsupported = sorted(set(fields) - set(SUPPORTED))
     if unsupported:
         _fail(f"the fields {unsupported} of runtime_env are not supported; supported are {list(SUPPORTED)}")

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 
+from shoal.core.native.named_output import MARK
 from shoal.node.event_loop import EventLoop
 
 FILE_BYTES_MAX = 10 * 2**20
@@ -18,11 +19,14 @@ TAIL_LINES = 20
 LINE_BYTES_MAX = 64 * 1024
 READ_BYTES = 1 << 16
 
-OnLines = Callable[[int, bool, list[str]], None]
+_MARK = MARK.encode()
+
+OnLines = Callable[[int, bool, list[str], str], None]
 
 
 class WorkerLogs:
-    """``on_lines(slot, is_error, lines)`` for complete lines, in the order in which they came on each stream."""
+    """``on_lines(slot, is_error, lines, name)`` for complete lines, in the order in which they came on each stream; ``name`` is
+    what the worker said who prints them, "" when it did not."""
 
     def __init__(self, loop: EventLoop, folder: str, on_lines: OnLines) -> None:
         self._loop = loop
@@ -115,6 +119,7 @@ class _Stream:
         self._log = log
         self._is_error = is_error
         self._rest = b""
+        self._name = ""
         self._closed = False
         os.set_blocking(fd, False)
 
@@ -131,7 +136,6 @@ class _Stream:
         if not data:
             self.close()
             return False
-        self._log.write(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LINE_BYTES_MAX:
             lines.append(self._rest)
@@ -154,7 +158,17 @@ class _Stream:
             self._forward([rest])
 
     def _forward(self, lines: list[bytes]) -> None:
+        start = 0
+        for index, line in enumerate(lines):
+            if line.startswith(_MARK):
+                self._hand_out(lines[start:index])
+                self._name = line[len(_MARK) :].decode("utf-8", "replace")
+                start = index + 1
+        self._hand_out(lines[start:])
+
+    def _hand_out(self, lines: list[bytes]) -> None:
         if lines:
+            self._log.write(b"\n".join([*lines, b""]))
             texts = [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
             self._log.tail.extend(texts)
-            self._log.logs._on_lines(self._log.slot, self._is_error, texts)
+            self._log.logs._on_lines(self._log.slot, self._is_error, texts, self._name)

@@ -62,8 +62,11 @@ class InfeasibleError(Exception):
 class SchedulingClasses:
     """Ids of classes, and the queues of this process for them."""
 
-    def __init__(self, control: ControlClient, outer_env: dict[str, Any] | None) -> None:
+    def __init__(
+        self, control: ControlClient, outer_env: dict[str, Any] | None, job_facts: dict[str, Any] | None = None
+    ) -> None:
         self._control = control
+        self._job_facts = job_facts
         self._outer_env = outer_env
         self._lock = threading.Lock()
         self._ids: dict[bytes, int] = {}
@@ -120,6 +123,8 @@ class SchedulingClasses:
         Submitters are kept per process, so whoever hands its placement group down to what it starts is a process of its own
         kind: the group is then part of the environment."""
         merged = merge_environments(dict(self._outer_env or {}), dict(own or {}))
+        if self._job_facts:
+            merged[environments.JOB] = self._job_facts
         if group is not None and group.captures:
             merged[environments.CAPTURED_GROUP] = group.group_id.hex()
         return environments.encode(merged)

@@ -90,11 +90,9 @@ def facts(engine: NativeEngine) -> dict[str, Any]:
         "temp_dir": node.temp_folder,
         "gcs_address": node.address,
         "runtime_env": process.runtime_env if process.is_worker else dict(engine.job_env or {}),
-        "assigned_resources": {},
-        "accelerator_ids": {"GPU": []},
+        "assigned": node.assigned,
     }
     if process.is_worker:
-        found.update(node.assigned())
         found.update(_execution_facts())
     return found
 

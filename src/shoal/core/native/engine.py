@@ -44,6 +44,7 @@ class NativeEngine:
         job: int,
         job_env: RuntimeEnv | None = None,
         actors_are_detached: bool = False,
+        job_facts: dict[str, Any] | None = None,
     ) -> None:
         self.control = control
         self.node = node
@@ -52,7 +53,7 @@ class NativeEngine:
         self.job_env = job_env
         self.actors_are_detached = actors_are_detached
         self.exports = Exports()
-        self.classes = SchedulingClasses(control, None if job_env is None else dict(job_env))
+        self.classes = SchedulingClasses(control, None if job_env is None else dict(job_env), job_facts)
         self.actors = Actors(self)
         self._preloaded: list[str] = []
         self._modules_seen = 0

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from shoal import _kernel, exceptions
@@ -26,6 +27,8 @@ LEFT_STATUS = 76
 """Exit status of a process that leaves on purpose. Not 0: user code that ends its process with it leaves its work undone."""
 RECYCLED_STATUS = 77
 """Exit status of a worker that ends because its function's ``max_calls`` is reached, or its task called sys.exit."""
+PROMPT_RETRIES = 2
+RETRY_PAUSE_MIN_S, RETRY_PAUSE_MAX_S = 0.1, 0.8
 CHAINED_TEXT_MAX = 64 * 1024
 """Characters of traceback: in a chain of many tasks the text would grow with the square of its length."""
 
@@ -82,7 +85,7 @@ class Handlers:
             fail_cancelled(task)
             return
         if call is not None and retry_is_due(task, call, error):
-            task.retry()
+            retry(task)
             return
         fail(task, task_error(error, call.name if call else task.name))
 
@@ -260,6 +263,20 @@ def _items(task: Task, call: Call, result: Iterable[Any]) -> list[ObjectRef]:
         _kernel.replace_value(failed, dumps_error(task_error(error, call.name)))
         refs.append(failed)
     return refs
+
+
+def retry(task: Task) -> None:
+    """Queues the task again. One that has failed several times waits first: what it needs may take a while to come back.
+
+    Calls of actors do not wait: others may depend on the thread or the loop they run on."""
+    failures = task.attempt + 1
+    try:
+        if failures > PROMPT_RETRIES and context.process.actor_id is None:
+            time.sleep(min(RETRY_PAUSE_MIN_S * 2 ** (failures - PROMPT_RETRIES - 1), RETRY_PAUSE_MAX_S))
+    except KeyboardInterrupt:
+        fail_cancelled(task)
+    else:
+        task.retry()
 
 
 def fail_cancelled(task: Task) -> None:

@@ -8,8 +8,8 @@ _SKIPPED = frozenset({*sys.stdlib_module_names, "__main__", "cloudpickle", "msgs
 
 
 def loaded_modules() -> list[str]:
-    """Modules this process has imported that are no part of Python: installed packages with their submodules (a package's name
-    alone would leave most of its import to every worker), and Shoal's own libraries. In the order in which they were imported."""
+    """Modules this process has imported that are no part of Python: installed packages with their submodules (a package's
+    name alone would leave most of its import to every worker), and Shoal's own libraries. In the order of their import."""
     return [name for name in list(sys.modules) if name.partition(".")[0] not in _SKIPPED and _is_importable(name)]
 
 

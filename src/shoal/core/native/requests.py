@@ -167,16 +167,18 @@ def _placement_group_remove(engine: NativeEngine, id: bytes) -> None:
 
 
 def _placement_group_table(engine: NativeEngine, id: bytes | None) -> dict[str, Any]:
-    rows = {group.group_id.hex(): _table_row(group) for group in _groups(engine, id)}
+    rows = {group.group_id.hex(): _table_row(engine, group) for group in _groups(engine, id)}
     return rows if id is None else next(iter(rows.values()), {})
 
 
-def _table_row(group: messages.GroupInfo) -> dict[str, Any]:
+def _table_row(engine: NativeEngine, group: messages.GroupInfo) -> dict[str, Any]:
     return {
         "placement_group_id": group.group_id.hex(),
         "name": group.name,
         "bundles": dict(enumerate(group.bundles)),
-        "bundles_to_node_id": {index: "" for index in range(len(group.bundles))},
+        "bundles_to_node_id": dict.fromkeys(
+            range(len(group.bundles)), engine.node.node_id.hex() if group.state == "CREATED" else ""
+        ),
         "strategy": group.strategy,
         "state": group.state,
         "stats": {"scheduling_state": group.state, "reason": group.reason},

@@ -88,6 +88,14 @@ def _watch(engine: NativeEngine, control: ControlClient, daemon_pid: int) -> Non
     control.watch(LogPrinter(), lambda: fail_everything(daemon_pid, engine.actors.known_mailboxes()))
 
 
+def _job_facts(options: InitOptions, namespace: str, job: int) -> dict[str, Any]:
+    """What workers must be told of this job: a node that was there before knows nothing of it."""
+    facts: dict[str, Any] = {} if options.starts_cluster else {"namespace": namespace, "id": job}
+    if options.logging_config is not None:
+        facts["logging"] = options.logging_config.to_dict()
+    return facts
+
+
 def _engine(options: InitOptions, control: ControlClient, node: Node, namespace: str, job: int) -> NativeEngine:
     from shoal.core.native.engine import NativeEngine
 
@@ -100,6 +108,7 @@ def _engine(options: InitOptions, control: ControlClient, node: Node, namespace:
         job=job,
         job_env=options.effective_runtime_env,
         actors_are_detached=lifetime == "detached",
+        job_facts=_job_facts(options, namespace, job),
     )
     engine.preload()
     return engine

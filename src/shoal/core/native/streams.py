@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shoal import _kernel
-from shoal.core.generators import ObjectRefGenerator
 from shoal.core import watching
+from shoal.core.generators import ObjectRefGenerator
 from shoal.exceptions import GetTimeoutError
 
 if TYPE_CHECKING:

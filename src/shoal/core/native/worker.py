@@ -7,13 +7,15 @@ import os
 import pickle
 import signal
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel, exceptions
 from shoal.core import session
 from shoal.core.actor_builtins import BUILT_INS
 from shoal.core.actor_exit import ActorExit
-from shoal.core.native import context, environments, threaded_actor
+from shoal.core.logging_config import LoggingConfig
+from shoal.core.native import context, environments, named_output, threaded_actor
 from shoal.core.native.control import worker_facts
 from shoal.core.native.engine import NativeEngine
 from shoal.core.native.execution import LEFT_STATUS, THREAD_VARIABLES, Handlers, leave, task_error
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
 def main_worker(slot: int) -> None:
     """Executes tasks until the daemon ends it."""
-    _become_worker(slot, namespace=str(worker_facts().get("namespace", "")))
+    _become_worker(slot, namespace=None)
+    named_output.install()
     signal.signal(signal.SIGINT, _interrupt_cancelled)
     _kernel.run(0, Handlers(_function), False)
     leave(LEFT_STATUS)
@@ -57,6 +60,7 @@ def main_actor(slot: int, spec: bytes) -> None:
         if class_spec.is_async:  # whose methods are named by where they were defined
             process.class_path = f"{type(instance).__module__}.{type(instance).__qualname__}"
         process.describe = lambda: repr(instance)
+        _announce(instance)
         process.on_leave = lambda: _shut_down(instance)
         return Handlers(lambda call: _method(instance, call))
 
@@ -69,7 +73,8 @@ def main_actor(slot: int, spec: bytes) -> None:
     leave(LEFT_STATUS)
 
 
-def _become_worker(slot: int, *, namespace: str) -> NativeEngine:
+def _become_worker(slot: int, *, namespace: str | None) -> NativeEngine:
+    """``namespace`` None: that of the job."""
     facts = worker_facts()
     process = context.process
     process.is_worker = True
@@ -79,6 +84,7 @@ def _become_worker(slot: int, *, namespace: str) -> NativeEngine:
     process.sets_thread_variables = not facts.get("user_threads") and not any(
         name in user_variables for name in THREAD_VARIABLES
     )
+    job = process.runtime_env.pop(environments.JOB, None) or {}
     captured = process.runtime_env.pop(environments.CAPTURED_GROUP, None)
     if captured is not None:
         process.placement_group, process.captures_child_tasks = bytes.fromhex(captured), True
@@ -91,11 +97,14 @@ def _become_worker(slot: int, *, namespace: str) -> NativeEngine:
     engine = NativeEngine(
         node.control,  # type: ignore[arg-type]
         node,
-        namespace=namespace,
-        job=int(facts.get("job_id", 1)),
+        namespace=str(job.get("namespace", facts.get("namespace", ""))) if namespace is None else namespace,
+        job=int(job.get("id", facts.get("job_id", 1))),
         job_env=RuntimeEnv(_validate=False, **process.runtime_env),  # what is started here inherits it
+        job_facts=job,
     )
     session.adopt(engine)
+    if "logging" in job:
+        LoggingConfig.from_dict(job["logging"]).apply(lambda: session.log_facts(engine))
     environments.call_setup_hook(process.runtime_env)
     return engine
 
@@ -140,6 +149,17 @@ def _construct(record: int, name: str) -> Any:
         leave(CONSTRUCTOR_FAILED_STATUS)
     _kernel.seal_actor(record, None, False)
     return instance
+
+
+def _announce(instance: Any) -> None:
+    """What an actor prints carries its repr, where its class has made one."""
+    has_own_repr = any("__repr__" in vars(each) for each in type(instance).__mro__[:-1])
+    if not has_own_repr:
+        return
+    try:
+        named_output.announce(repr(instance))
+    except Exception:  # of the user's; it shows again, with a traceback, wherever the repr is needed
+        traceback.print_exc()
 
 
 def _seal_failed(record: int, error: exceptions.ActorDiedError) -> None:
