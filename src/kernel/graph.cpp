@@ -290,9 +290,9 @@ void Arena::fail_begun(u32 i, u32 error_record) {
 // `index` of a stream: how many items its reader has taken; the next attempt does not yield them again.
 void Arena::restart_stream(Record& r) {
   if (!r.stream || r.kind == kActor) return;
-  u32 unread = queue(r.stream).length.load();
+  u32 unread = 0;  // counted while they are taken back: the reader may be taking one at this moment
+  for (u32 item; (item = pop_item(r.stream)); unread++) drop(item);
   if (r.produced > unread && r.produced - unread > r.index) r.index = r.produced - unread;
-  for (u32 item; (item = pop_item(r.stream));) drop(item);
   r.produced = 0;
 }
 

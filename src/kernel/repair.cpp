@@ -156,10 +156,7 @@ void Arena::requeue(u32 i, bool front, bool use_retry) {
   r.attempt++;
   forget_begun_value(i);
   for (u32 s = r.first_return; s; s = record(s).sibling) forget_begun_value(s);
-  // A stream starts anew: what was not read yet will be yielded again.
-  if (r.stream && r.kind != kActor)
-    for (u32 item; (item = pop_item(r.stream));) drop(item);
-  r.produced = 0;
+  restart_stream(r);
   r.state.store(kQueued);
   u32 q = r.queue;
   if (push(q, i, front)) {
