@@ -9,13 +9,17 @@ WORKERS ?= 2
 KERNEL := $(wildcard src/kernel/*.cpp src/kernel/*.h)
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(KERNEL) $(shell find src/shoal -name '*.py' -o -name '*.pyi' 2>/dev/null)
 
-.PHONY: help demo test check format stress build clean
+SECONDS ?= 600
+SEED ?= 1
+
+.PHONY: help demo test check format stress faults chaos build clean
 help:
 	@echo "make demo    install into $(VENV) and run the main example"
 	@echo "make test    install what the tests need and run them all (TESTS=path WORKERS=n to narrow)"
 	@echo "make check   format, lint, types, layering and tidiness"
 	@echo "make format  let ruff format and mend what it can"
 	@echo "make stress  the kernel's stress program under the thread and the address sanitizer"
+	@echo "make faults  the long fault tests; make chaos: ten minutes of mixed work under a killer (SECONDS=, SEED=)"
 	@echo "make build   a wheel in dist/"
 	@echo "make clean   remove what was built, not $(VENV)"
 
@@ -52,6 +56,12 @@ demo: $(VENV)/.shoal $(VENV)/.examples
 
 test: $(VENV)/.shoal $(VENV)/.test
 	$(RUN) -m pytest $(TESTS) -n $(WORKERS)
+
+faults: $(VENV)/.shoal $(VENV)/.test
+	SHOAL_LONG_FAULTS=1 $(RUN) -m pytest tests/faults --timeout 600
+
+chaos: $(VENV)/.shoal $(VENV)/.test
+	$(RUN) tests/chaos/chaos.py --seconds $(SECONDS) --seed $(SEED)
 
 check: $(VENV)/.shoal $(VENV)/.dev
 	$(RUN) -m ruff format --check .

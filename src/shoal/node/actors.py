@@ -37,6 +37,8 @@ from shoal.node.scheduling_classes import ClassTable, Refused
 DEAD_KEPT = 1000
 """Dead actors whose last facts can be listed; older ones are forgotten."""
 
+NO_HANDLES = "all handles to it are gone"
+
 
 class Actor(msgspec.Struct, eq=False):
     request: CreateActor
@@ -49,6 +51,7 @@ class Actor(msgspec.Struct, eq=False):
     killed: ErrorFacts | None = None  # why its process is being ended for good
     death: ErrorFacts | None = None
     unreferenced: bool = False
+    leaving: bool = False  # the call that ends it is in its mailbox, behind the others
     pid: int = 0
     waiters: list[tuple[int, int]] = msgspec.field(default_factory=list)
 
@@ -217,15 +220,15 @@ class Actors:
             self._early.setdefault(record, set()).add("unreferenced")
             return
         actor.unreferenced = True
-        if actor.killed is not None:
-            return  # it is leaving already, behind the calls it has
+        if actor.killed is not None or actor.leaving:
+            return
         process = actor.process
-        error = self._error(actor, "actor_died", "all handles to it are gone")
+        error = self._error(actor, "actor_died", NO_HANDLES)
         if process is None:
             if actor.state != "DEAD" and not calls_wait:
                 self.end(actor, error)
         elif actor.state == "ALIVE" and process.slot:
-            actor.killed = error
+            actor.leaving = True
             self._emit(ExitActor(process.slot, tuple(actor.request.mailboxes), error))
 
     def end(self, actor: Actor, error: ErrorFacts) -> None:
@@ -268,6 +271,7 @@ class Actors:
             self.end(actor, error)
             return
         actor.restarts += 1
+        actor.leaving = False
         actor.state = "RESTARTING"
         self._retry_calls(actor, died)
         self._wait(actor, now_s)
@@ -317,12 +321,13 @@ class Actors:
             return actor.killed
         kind = exit_kind(died.exit_code)
         if kind is ExitKind.INTENDED:
-            return self._error(actor, "actor_died", "it left by itself (exit_actor or sys.exit(0))")
+            text = NO_HANDLES if actor.leaving else "it left by itself (exit_actor or sys.exit(0))"
+            return self._error(actor, "actor_died", text)
         if kind is ExitKind.CONSTRUCTOR_FAILED:
             return self._error(actor, "actor_init_failed", "its constructor raised an error", actor.request.record)
         if kind is ExitKind.ENVIRONMENT_FAILED:
             return self._error(actor, "environment_failed", died.log_tail)
-        if actor.may_restart() and not actor.unreferenced:
+        if actor.may_restart() and (not actor.unreferenced or died.calls_wait):
             return None
         reason = process.killing or ""
         kind_word = "actor_out_of_memory" if reason.startswith("out of memory") else "actor_died"

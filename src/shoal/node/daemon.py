@@ -166,11 +166,20 @@ class Daemon:
         orphans = dead_tasks(_kernel.orphaned_tasks(slot)) if _kernel.slot_submitted(slot) else []
         queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
         dead = dead_tasks(_kernel.repair_slot(slot))
-        self.handle(ProcessDied(slot, pid, exit_code, dead, orphans, queues, peak_bytes, log_tail))
+        calls_wait = self._calls_wait(slot) or any(task.is_actor_call and task.retries_left for task in dead)
+        self.handle(ProcessDied(slot, pid, exit_code, dead, orphans, queues, peak_bytes, log_tail, calls_wait))
         self.executor.process_gone(slot)
         _kernel.free_queues_of(slot)
         if self._ended is None:
             self.look()
+
+    def _calls_wait(self, slot: int) -> bool:
+        """Whether the actor in this slot has calls besides the one that ends it."""
+        process = self.brain.processes.at(slot)
+        actor = self.brain.actors.get(process.actor_id) if process is not None and process.actor_id else None
+        if actor is None:
+            return False
+        return sum(map(_kernel.queue_length, actor.request.mailboxes)) > int(actor.leaving)
 
     def on_driver_gone(self, client: int, slot: int) -> None:
         if self.embedded and client == self.clients.embedded_client:

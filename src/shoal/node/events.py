@@ -85,6 +85,7 @@ class ProcessDied(msgspec.Struct, frozen=True):
     owned_queues: list[int] = msgspec.field(default_factory=list)
     peak_bytes: int = 0
     log_tail: str = ""
+    calls_wait: bool = False  # actor: calls of its users are in its mailboxes, or were running and are tried again
 
 
 class DriverConnected(msgspec.Struct, frozen=True):
