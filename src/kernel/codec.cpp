@@ -416,6 +416,8 @@ static PyObject* loads(const void* data, u64 size, PyObject* buffers, Held held)
   return value;
 }
 
+constexpr u64 kViewBytes = 1024;
+
 static PyObject* decode_pack(const u8* at, PyObject* owner) {
   PackHead h;
   std::memcpy(&h, at, sizeof h);
@@ -430,7 +432,9 @@ static PyObject* decode_pack(const u8* at, PyObject* owner) {
     for (u32 k = 0; k < h.buffers; k++) {
       PackBuffer b;
       std::memcpy(&b, table + k * sizeof b, sizeof b);
-      PyObject* item = owner ? reinterpret_cast<PyObject*>(new_view(owner, at + b.offset, b.size))
+      // A view of its own would cost a small buffer more than the copy. Both are read-only.
+      bool view = owner && b.size >= kViewBytes;
+      PyObject* item = view ? reinterpret_cast<PyObject*>(new_view(owner, at + b.offset, b.size))
                              : PyBytes_FromStringAndSize(reinterpret_cast<const char*>(at + b.offset), Py_ssize_t(b.size));
       if (!item) return nullptr;
       PyList_SET_ITEM(list, k, item);

@@ -350,17 +350,17 @@ static nb::list list_records(u32 limit) {
     d["is_error"] = (state & kErrorFlag) != 0;
     d["is_code"] = (r.flags & kIsCode) != 0;
     d["count"] = r.count.load() - 1;
-    d["size_bytes"] = r.value_size;
+    d["size_bytes"] = u64(r.value_size);
     d["where"] = u32(r.where);
-    d["owner"] = r.owner;
-    d["owner_pid"] = a.slot(r.owner).pid.load();
-    d["queue"] = r.queue;
-    d["attempt"] = r.attempt;
+    d["owner"] = u32(r.owner);
+    d["owner_pid"] = u32(a.slot(r.owner).pid.load());
+    d["queue"] = u32(r.queue);
+    d["attempt"] = u32(r.attempt);
     std::string name = r.function ? text_of(r.function) : "";
     d["name"] = nb::steal(PyUnicode_DecodeUTF8(name.data(), Py_ssize_t(name.size()), "replace"));
-    d["queued_ns"] = r.queued_ns;
-    d["started_ns"] = r.started_ns;
-    d["finished_ns"] = r.finished_ns;
+    d["queued_ns"] = u64(r.queued_ns);
+    d["started_ns"] = u64(r.started_ns);
+    d["finished_ns"] = u64(r.finished_ns);
     out.append(d);
   }
   return out;

@@ -115,7 +115,7 @@ struct alignas(64) Record {
   u32 first_return{0};  // task: record of return 1, linked by `sibling`; return: its task
   u32 sibling{0};
   loose<u32> stream{0};  // stream: queue of items
-  u32 index{0};         // return: its number
+  loose<u32> index{0};  // return: its number; stream: the number of the last item read
   atom<u32> pins{0};    // readers with a view into the block
   u32 owner{0};         // slot that made it
   u64 queued_ns{0};

@@ -230,17 +230,10 @@ static PyObject* next_item(PyObject*, PyObject* args) {
   double timeout_s;
   if (!PyArg_ParseTuple(args, "O!d", RefType, &ref, &timeout_s) || !check_ref(ref)) return nullptr;
   u32 i = ref_record(ref);
-  u32 stream = arena->record(i).stream;
   i64 deadline = deadline_of(timeout_s);
   for (;;) {
     bool sealed = arena->sealed(i);
-    u32 item = arena->pop_item(stream);
-    if (item) {
-      Queue& q = arena->queue(stream);
-      q.sequence.fetch_add(1);
-      if (q.sleepers.load()) futex_wake(q.sequence, 1 << 20);
-      return adopt_ref(item);
-    }
+    if (u32 item = arena->pop_unread(i)) return adopt_ref(item);
     if (sealed) Py_RETURN_NONE;
     Arena::Wait w;
     if (!waiting([&] { return arena->wait_some({i}, 1, deadline); }, &w)) return nullptr;

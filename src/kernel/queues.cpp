@@ -145,6 +145,32 @@ u32 Arena::pop_item(u32 qi) {
   return i;
 }
 
+u32 Arena::pop_unread(u32 i) {
+  Record& r = record(i);
+  u32 qi = r.stream;
+  Queue& q = queue(qi);
+  while (q.length.load(std::memory_order_acquire)) {
+    lock(q.lock, qi);
+    u32 item = q.head;
+    bool unread = false;
+    if (item) {
+      q.head = record(item).next;
+      if (!q.head) q.tail = 0;
+      record(item).next = 0;
+      q.length.store(q.length.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+      unread = record(item).index > r.index;
+      if (unread) r.index = record(item).index;
+    }
+    unlock(q.lock);
+    if (!item) return 0;
+    q.sequence.fetch_add(1);
+    if (q.sleepers.load()) futex_wake(q.sequence, 1 << 20);
+    if (unread) return item;
+    drop(item);
+  }
+  return 0;
+}
+
 void Arena::assign(u32 si, u32 qi) {
   queue(qi).servers.fetch_add(1);
   slot(si).queue.store(qi);

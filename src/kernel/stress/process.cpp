@@ -165,23 +165,13 @@ void Process::await(u32 i) {
   }
 }
 
-// Items that were read before their producer died come again, and are skipped.
 u64 Process::read_stream(Handle stream) {
-  u32 queue = arena_->record(stream.record).stream;
   u64 sum = 0;
-  u32 got = 0;
   for (;;) {
     bool sealed = arena_->sealed(stream.record);
-    u32 item = arena_->pop_item(queue);
-    if (item) {
+    if (u32 item = arena_->pop_unread(stream.record)) {
       Handle handle{item, arena_->enter(item, kHandle)};
-      Queue& q = arena_->queue(queue);
-      q.sequence.fetch_add(1);
-      if (q.sleepers.load()) futex_wake(q.sequence, 1 << 20);
-      if (arena_->record(item).index == got + 1) {
-        sum += read(item);
-        got++;
-      }
+      sum += read(item);
       release(handle);
       continue;
     }
