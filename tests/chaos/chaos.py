@@ -1,9 +1,9 @@
-"""Mixed work while random workers are killed and the object store is too small: every result is checked against what it must be.
+"""Mixed work while random workers are killed and the object store is too small: each result is checked against what it must be.
 
     python tests/chaos/chaos.py --seconds 600 --seed 1
 
-Ends with exit code 0 when nothing hung, nothing was wrong and nothing was left; prints the seed, so that a failure can be repeated
-(the schedule of the system aside).
+Ends with exit code 0 when nothing hung, nothing was wrong and nothing was left. The seed repeats a run, the system's own schedule
+aside.
 """
 
 from __future__ import annotations
