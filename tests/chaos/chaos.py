@@ -2,7 +2,7 @@
 
     python tests/chaos/chaos.py --seconds 600 --seed 1
 
-Ends with exit code 0 when nothing hung, nothing was wrong and nothing was left. The seed repeats a run, the system's own schedule
+Ends with exit code 0 when nothing hung, nothing was wrong and nothing was left. The seed repeats a run, the schedule of the system
 aside.
 """
 
