@@ -94,6 +94,8 @@ def _variable(pid: int, name: bytes) -> str | None:
 
 
 def _kill(pid: int) -> None:
+    if pid <= 1:  # 0 and -1 would mean whole groups of processes, 1 is the system's own
+        raise ValueError(f"only a single process can be killed, but got pid={pid}")
     try:
         os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
