@@ -2,8 +2,8 @@
 
     python tests/chaos/chaos.py --seconds 600 --seed 1
 
-Ends with exit code 0 when nothing hung, nothing was wrong and nothing was left. The seed repeats a run, but for the schedule that
-the system makes.
+Ends with exit code 0 when nothing hung, nothing was wrong and nothing was left. The seed repeats a run,
+apart from how the system schedules it.
 """
 
 from __future__ import annotations
