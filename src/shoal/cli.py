@@ -101,6 +101,7 @@ def _json_object(context: click.Context, parameter: click.Parameter, value: str 
 def _labels(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     if value is None or value == "{}":
         return None
+    value = value.strip("\"'")  # where no shell has taken them off
     pairs = [pair.partition("=") for pair in value.split(",") if pair]
     wrong = [key + sign + text for key, sign, text in pairs if not key or not sign]
     if wrong:

@@ -132,7 +132,7 @@ class _Service:
             context.current.set(context.Execution(task.record, call))
             args = task.args()
             if not isinstance(args, tuple):
-                task.inherit(args)
+                self._handlers.inherited(task, args)
                 return
             result = target(*args[0], **args[1])
             if task.streaming:

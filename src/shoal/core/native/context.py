@@ -29,6 +29,7 @@ class Process:
     actor_id: bytes | None = None
     actor_name: str = ""
     class_path: str = ""  # module and name of the actor's class
+    method_path: Callable[[str], str] | None = None  # of an async actor, whose methods are named by where they were defined
     describe: Callable[[], str] = str  # the actor's repr, or its class's name while it is being constructed
     own_state: Callable[[], NativeActorState] | None = None  # makes a handle's state of this actor
     is_async_actor: bool = False
@@ -98,6 +99,8 @@ def facts(engine: NativeEngine) -> dict[str, Any]:
 
 
 def _function_name(call: Call) -> str:
+    if process.method_path is not None:
+        return process.method_path(call.method)
     return f"{process.class_path}.{call.method}" if process.class_path else call.method or call.name
 
 

@@ -57,8 +57,8 @@ def main_actor(slot: int, spec: bytes) -> None:
 
     def construct() -> Handlers:
         instance = _construct(record, class_spec.name)
-        if class_spec.is_async:  # whose methods are named by where they were defined
-            process.class_path = f"{type(instance).__module__}.{type(instance).__qualname__}"
+        if class_spec.is_async:
+            process.method_path = lambda name: f"{class_spec.module}.{getattr(type(instance), name).__qualname__}"
         process.describe = lambda: repr(instance)
         _announce(instance)
         process.on_leave = lambda: _shut_down(instance)
