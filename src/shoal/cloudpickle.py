@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from cloudpickle import (
     CloudPickler,
     Pickler,
@@ -13,13 +15,28 @@ from cloudpickle import (
     unregister_pickle_by_value,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = [
     "CloudPickler",
     "Pickler",
     "dump",
     "dumps",
+    "dumps_debug",
     "load",
     "loads",
     "register_pickle_by_value",
     "unregister_pickle_by_value",
 ]
+
+
+def dumps_debug(obj: Any, protocol: int | None = None, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
+    """``dumps``; when that fails, what can't be pickled is printed before the error is raised."""
+    try:
+        return dumps(obj, protocol=protocol, buffer_callback=buffer_callback)  # type: ignore[no-any-return]
+    except Exception:
+        from shoal.util.check_serialize import inspect_serializability  # only when something is wrong
+
+        inspect_serializability(obj)
+        raise

@@ -492,6 +492,10 @@ class AuthenticationError(_MessageError):
     """The token is missing or wrong."""
 
     default_message = "The cluster's token is missing or wrong."
+    documentation = "https://docs.ray.io/en/latest/ray-security/token-auth.html"
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}. Tokens are explained at {self.documentation}"
 
 
 def _is_error_class(value: object) -> bool:

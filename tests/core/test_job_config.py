@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from shoal.core.init_options import InitOptions
 from shoal.core.job_config import JobConfig
 
 
@@ -24,3 +27,15 @@ def test_setters_change_what_they_name() -> None:
     job.set_default_actor_lifetime("detached")
     assert job.metadata == {"a": "b", "c": "d"} and job.ray_namespace == "ns"
     assert job.runtime_env == {"env_vars": {"A": "1"}} and job.default_actor_lifetime == "detached"
+
+
+def test_folders_of_code_are_made_absolute() -> None:
+    assert JobConfig(code_search_path=["/a", "b/.."]).code_search_path == ["/a", os.getcwd()]
+    with pytest.raises(TypeError, match="list of folders"):
+        JobConfig(code_search_path="/a")  # type: ignore[arg-type]
+
+
+def test_folders_of_code_need_a_session_that_init_starts() -> None:
+    with pytest.raises(NotImplementedError, match="code_search_path"):
+        InitOptions.from_keywords(address="auto", job_config=JobConfig(code_search_path=["/a"]))
+    assert InitOptions.from_keywords(job_config=JobConfig(code_search_path=["/a"])).code_search_path == ["/a"]

@@ -220,6 +220,17 @@ def test_actors_end_with_their_owner_unless_detached() -> None:
     assert node.actor(detached).state == "ALIVE"
 
 
+def test_an_actor_that_leaves_is_not_cut_short_when_its_last_handle_goes_again() -> None:
+    node = SimulatedNode()
+    actor = node.create_actor()
+    record = node.actor(actor).request.record
+    node.started(actor)
+    node.tell(e.ActorUnreferenced(record))
+    node.tell(e.ActorUnreferenced(record))
+    assert node.actor(actor).state == "ALIVE"
+    assert not node.killed
+
+
 def test_the_last_handle_ends_an_actor_without_a_kill() -> None:
     node = SimulatedNode()
     actor = node.create_actor()

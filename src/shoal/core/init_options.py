@@ -78,6 +78,8 @@ class InitOptions:
         and ValueError for bad values."""
         _reject(keywords)
         given = {name.lstrip("_"): value for name, value in keywords.items() if value is not None}
+        if given.get("address") == {}:  # as programs for Ray write that they have none
+            del given["address"]
         given = {name: _RULES[name](name, value) for name, value in given.items() if name in _RULES}
         options = cls(**{**_from_environment(given), **given})
         return options._with_overrides()._complete()
@@ -104,6 +106,11 @@ class InitOptions:
             return self.runtime_env
         return self.job_config.runtime_env if self.job_config else None
 
+    @property
+    def code_search_path(self) -> list[str]:
+        """Where workers look for modules first."""
+        return list(self.job_config.code_search_path) if self.job_config else []
+
     def _with_overrides(self) -> InitOptions:
         """Autoscalers' variables beat what the program asked for."""
         changes: dict[str, Any] = {}
@@ -127,6 +134,11 @@ class InitOptions:
                     f"When connecting to an existing cluster, {' and '.join(given)} must not be provided, "
                     f"but got {', '.join(f'{name}={getattr(self, name.lstrip(chr(95)))!r}' for name in given)}"
                 )
+        if self.code_search_path and not self.starts_cluster:
+            raise NotImplementedError(
+                "job_config.code_search_path needs a session that init() starts, but got "
+                f"code_search_path={self.code_search_path} with address={self.address!r}: use runtime_env={{'py_modules': ...}}"
+            )
         if self.system_config:
             logger.debug("_system_config is accepted for compatibility: %s", sorted(self.system_config))
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from shoal.core import option_rules as rules
@@ -13,8 +14,9 @@ LIFETIMES = ("detached", "non_detached")
 class JobConfig:
     """The configuration of one driver's job, for ``init(job_config=...)``.
 
-    ``default_actor_lifetime`` is the lifetime of actors that do not name one. ``jvm_options`` and ``code_search_path`` belong
-    to other languages: ValueError when given."""
+    ``default_actor_lifetime`` is the lifetime of actors that do not name one. ``code_search_path``: folders in which workers
+    look for modules first; only for a session that ``init()`` starts. ``jvm_options`` belongs to another language: ValueError
+    when given."""
 
     def __init__(
         self,
@@ -25,9 +27,11 @@ class JobConfig:
         ray_namespace: str | None = None,
         default_actor_lifetime: str = "non_detached",
     ) -> None:
-        for name, value in (("jvm_options", jvm_options), ("code_search_path", code_search_path)):
-            if value:
-                raise ValueError(f"{name} is not supported: there are no other languages, but got {name}={value!r}")
+        if jvm_options:
+            raise ValueError(f"jvm_options is not supported: there are no other languages, but got jvm_options={jvm_options!r}")
+        if isinstance(code_search_path, str):
+            raise TypeError(f"code_search_path must be a list of folders, but got {code_search_path!r}")
+        self.code_search_path = [os.path.abspath(folder) for folder in code_search_path or ()]
         self.metadata = dict(metadata or {})
         self.ray_namespace = rules.namespace("ray_namespace", ray_namespace)
         self.runtime_env: RuntimeEnv | None = None

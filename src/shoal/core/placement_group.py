@@ -189,8 +189,9 @@ def check_fits(group: PlacementGroup, index: int, request: dict[str, float], wha
             amount <= bundle.get(name, 0) + 1e-9 for name, amount in request.items() if not name.startswith("accelerator_type:")
         ):
             return
+    shown = {name: int(amount) if amount == int(amount) else amount for name, amount in request.items()}
     raise ValueError(
-        f"Cannot schedule {what} with the placement group because the resource request {request} "
+        f"Cannot schedule {what} with the placement group because the resource request {shown} "
         f"cannot fit into any bundles for the placement group, {bundles}."
     )
 

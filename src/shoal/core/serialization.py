@@ -18,9 +18,6 @@ from shoal import exceptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OUT_OF_BAND_BYTES = 1024
-"""Buffers below it stay inside the pickle: a view of its own would cost more than the copy."""
-
 
 _HIDDEN_FILE_NAME = "<dynamic-code>"  # what newer versions of cloudpickle put in its place
 
@@ -53,7 +50,7 @@ def serialize(value: Any) -> bytes | tuple[bytes, list[memoryview]]:
 
     def take(buffer: pickle.PickleBuffer) -> bool:
         view = buffer.raw()
-        if view.nbytes < OUT_OF_BAND_BYTES:
+        if not view.nbytes:
             return True
         buffers.append(view)
         return False

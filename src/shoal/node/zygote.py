@@ -308,10 +308,10 @@ def _apply_environment(command: Any, config: dict[str, Any]) -> None:
     if command.is_actor and command.cpus >= 2 and not config["user_threads"]:  # tasks have it for each execution
         for name in THREAD_VARIABLES:
             os.environ[name] = str(int(command.cpus))
-    hidden = "" if config["devices"] else None
+    hides_all = os.environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO") == "1"
     for name, variable in VISIBLE_DEVICES.items():
-        if name in config["devices"]:
-            os.environ[variable] = hidden or ""
+        if hides_all or name in config["devices"]:
+            os.environ[variable] = ""
     for name, indices in command.devices:
         visible = config["devices"].get(name) or []
         chosen = [visible[index] if index < len(visible) else str(index) for index in indices]

@@ -10,7 +10,7 @@ import pytest
 
 import shoal
 from shoal import _kernel
-from shoal.exceptions import GetTimeoutError
+from shoal.exceptions import GetTimeoutError, ObjectLostError
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -76,6 +76,14 @@ def test_an_array_is_read_in_place_and_cannot_be_written() -> None:
     assert numpy.shares_memory(first, second)
     with pytest.raises(ValueError, match="read-only"):
         first[0] = 1
+
+
+def test_a_small_array_cannot_be_written_either() -> None:
+    small = [numpy.zeros(4), numpy.zeros(0)]
+    for found in (shoal.get(shoal.put(small)), shoal.get(echo.remote(small))):
+        with pytest.raises(ValueError, match="read-only"):
+            found[0][0] = 1
+        assert len(found[1]) == 0
 
 
 def test_an_array_outlives_its_reference() -> None:
@@ -170,6 +178,21 @@ def test_an_object_that_cannot_be_pickled_is_refused_with_what_is_wrong() -> Non
 def test_a_reference_pickled_by_the_user_finds_its_object() -> None:
     ref = shoal.put("kept")
     assert shoal.get(pickle.loads(pickle.dumps(ref))) == "kept"
+
+
+def test_an_id_finds_its_object_as_long_as_it_is_there() -> None:
+    ref = shoal.put("kept")
+    first, second = echo.options(num_returns=2).remote((1, 2))
+    assert shoal.get([first, second]) == [1, 2]
+    for each in (ref, first, second):
+        assert shoal.ObjectRef(each.binary()) == each
+    binary = ref.binary()
+    del ref, each
+    gc.collect()
+    with pytest.raises(ObjectLostError, match=binary.hex()):
+        shoal.get(shoal.ObjectRef(binary))
+    with pytest.raises(ValueError, match="28 bytes"):
+        shoal.ObjectRef(b"short")
 
 
 def test_another_process_holds_an_object_after_the_driver_has_let_go() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,7 @@ from shoal.exceptions import ActorUnschedulableError, TaskUnschedulableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -119,3 +123,26 @@ def test_a_task_that_waits_lends_its_cpus_but_not_its_other_resources() -> None:
         return free.get("CPU", 0.0), free["license"]
 
     assert shoal.get(outer.remote(), timeout=20) == (0.0, 1.0)
+
+
+def test_a_program_can_ask_that_what_is_not_assigned_is_hidden(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, shoal\n"
+        "shoal.init(num_cpus=1)\n"
+        "@shoal.remote\n"
+        "def seen():\n"
+        "    return os.environ.get('CUDA_VISIBLE_DEVICES')\n"
+        "print('seen', repr(shoal.get(seen.remote())))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    for variables, shown in (({}, "None"), ({"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}, "''")):
+        done = subprocess.run(
+            [sys.executable, str(program)],
+            env={**environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=True,
+        )
+        assert f"seen {shown}" in done.stdout

@@ -220,7 +220,7 @@ class Actors:
         chosen = chosen_group(options.scheduling_strategy, self._engine.captured_group())
         if chosen is not None:
             for request in (options.placement_request(), options.running_request()):
-                chosen.check_fits(request, f"the actor {spec.name}")
+                chosen.check_fits(request, spec.cls.__qualname__ if spec.cls is not None else spec.name)
 
     def _class_record(self, spec: ClassSpec) -> ObjectRef:
         known = self._class_records.get(spec)

@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
-from shoal.core.native.daemon_process import NodeOptions, start_embedded
+from shoal.core.native.daemon_process import NodeOptions, import_path, start_embedded
 
 if TYPE_CHECKING:
     from shoal.core.init_options import InitOptions
@@ -39,7 +39,7 @@ def _start_private(options: InitOptions) -> NativeEngine:
             node_name=options.node_name,
             spill_directory=options.spill_directory,
         ),
-        extra={"namespace": namespace},
+        extra={"namespace": namespace, "sys_path": [*options.code_search_path, *import_path()]},
         meanwhile=lambda: importlib.import_module(
             "shoal.core.native.engine"
         ),  # 40 ms of imports, while the daemon makes its own
