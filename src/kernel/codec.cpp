@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -43,6 +44,16 @@ PyObject* reduce_ref(PyObject* o, PyObject*) {
     Py_ssize_t n = PyList_GET_SIZE(collector);
     if (PyList_Append(collector, o) != 0) return nullptr;
     return Py_BuildValue("O(n)", load_ref_function, n);
+  }
+  const char* allowed = std::getenv("RAY_allow_out_of_band_object_ref_serialization");
+  if (allowed && std::strcmp(allowed, "0") == 0) {
+    Own exceptions(PyImport_ImportModule("shoal.exceptions"));
+    Own type(exceptions ? PyObject_GetAttrString(exceptions.get(), "OufOfBandObjectRefSerializationException") : nullptr);
+    if (type)
+      PyErr_SetString(type.get(),
+                      "a reference was pickled outside of an argument, a result or put(), where nothing counts it, and "
+                      "RAY_allow_out_of_band_object_ref_serialization=0 refuses that");
+    return nullptr;
   }
   // Pickled by the user's own code: nothing tells when the bytes are gone, so the object stays for the life of this process.
   u32 i = ref_record(o);
@@ -261,6 +272,20 @@ static void populate(u8* at, u64 bytes) {
 }
 
 // Room for a value; makes room by spilling. 0: no room (a file is the caller's next try). -1: an exception is set.
+// References in garbage cycles keep objects until Python looks for cycles, which small objects alone may not make it do. When a
+// big value finds the arena more than 70 % full, it is made to look, every ten seconds at the most.
+static void collect_if_crowded(u64 bytes) {
+  Header& h = *arena->head;
+  if (bytes < (1u << 20) || (h.used_pages.load() * kPageBytes + bytes) * 10 < h.capacity_bytes * 7) return;
+  static u64 last_ns = 0;
+  u64 now = now_ns();
+  if (last_ns && now - last_ns < 10'000'000'000ull) return;
+  last_ns = now;
+  Own gc(PyImport_ImportModule("gc"));
+  Own found(gc ? PyObject_CallMethod(gc.get(), "collect", nullptr) : nullptr);
+  if (!found) PyErr_Clear();
+}
+
 static u8* room(u32 i, u64 bytes) {
   Record& r = arena->record(i);
   r.value_size = bytes;
@@ -268,6 +293,7 @@ static u8* room(u32 i, u64 bytes) {
     r.where = kInline;
     return r.value_inline;
   }
+  collect_if_crowded(bytes);
   bool done = arena->allocate_value(i, bytes);
   if (!done && bytes < arena->head->capacity_bytes) {
     u64 wanted = std::max(bytes + bytes / 8, arena->head->capacity_bytes / 16);

@@ -1,5 +1,7 @@
 // Executing: the worker's loop, and the Task object for everything that the loop does not do itself.
+#include <algorithm>
 #include <cstring>
+#include <string>
 #include <unordered_map>
 
 #include "python.h"
@@ -222,7 +224,7 @@ static PyObject* task_fail(PyObject* o, PyObject* error) {
 // inherit(ref): fails with the error that ref holds.
 static PyObject* task_inherit(PyObject* o, PyObject* ref) {
   if (!live(o)) return nullptr;
-  if (!is_ref(ref) || !check_ref(ref)) return nullptr;
+  if (!need_ref(ref)) return nullptr;
   u32 i = task_of(o)->record;
   arena->seal_returns(i, ref_record(ref));
   arena->seal_alias(i, ref_record(ref), kErrorFlag);
@@ -341,6 +343,11 @@ static PyObject* task_cancelled(PyObject* o, void*) {
 
 // Makes this the thread's current execution (None: no execution).
 static PyObject* set_current(PyObject*, PyObject* task) {
+  if (!require_arena()) return nullptr;
+  if (task != Py_None && Py_TYPE(task) != TaskType) {
+    PyErr_SetString(PyExc_TypeError, "set_current needs a Task or None");
+    return nullptr;
+  }
   become(task == Py_None ? 0 : task_of(task)->record);
   if (current_record) arena->self->running.store(current_record);
   Py_RETURN_NONE;
@@ -393,8 +400,36 @@ static PyObject* fetch_exception() {
 }
 
 // One execution. False: an exception is set that ends the loop.
+// What ps and top show of this process: the memory of its command line.
+static char* title_at = nullptr;
+static size_t title_room = 0;
+static std::string idle_title;
+
+static void show_title(const char* prefix, const std::string& text) {
+  if (!title_at) return;
+  size_t before = std::min(std::strlen(prefix), title_room - 1);
+  size_t n = std::min(text.size(), title_room - 1 - before);
+  std::memcpy(title_at, prefix, before);
+  std::memcpy(title_at + before, text.data(), n);
+  std::memset(title_at + before + n, 0, title_room - before - n);
+}
+
+// set_title(address, bytes, text): the command line's memory, and what is shown while nothing is executed.
+static PyObject* set_title(PyObject*, PyObject* args) {
+  unsigned long long address;
+  Py_ssize_t room;
+  const char* text;
+  if (!PyArg_ParseTuple(args, "Kns", &address, &room, &text)) return nullptr;
+  title_at = room > 1 ? reinterpret_cast<char*>(address) : nullptr;
+  title_room = size_t(room);
+  idle_title = text;
+  show_title("", idle_title);
+  Py_RETURN_NONE;
+}
+
 static bool execute(u32 i, u32 entry, PyObject* handlers) {
   Record& r = arena->record(i);
+  if (title_at) show_title("ray::", text_of(r.function));
   r.started_ns = now_ns();
   arena->self->running_since_ns.store(r.started_ns, std::memory_order_relaxed);
   Loaded* f = function_of(r.function, handlers);
@@ -451,6 +486,7 @@ static PyObject* run(PyObject*, PyObject* args) {
   int is_mailbox;
   if (!PyArg_ParseTuple(args, "IOp", &queue, &handlers, &is_mailbox)) return nullptr;
   if (!require_arena()) return nullptr;
+  if ((queue || is_mailbox) && !check_number(queue, arena->head->queues_used, "queue")) return nullptr;
   Slot& s = *arena->self;
   for (;;) {
     if (!is_mailbox) {
@@ -463,6 +499,7 @@ static PyObject* run(PyObject*, PyObject* args) {
       }
       if (assigned == kQueueExit) Py_RETURN_NONE;
       if (!queue) {
+        show_title("", idle_title);
         arena->deactivate();
         u32 seen = s.wake.load();
         Arena::Wait w = Arena::Wait::kReady;
@@ -479,6 +516,7 @@ static PyObject* run(PyObject*, PyObject* args) {
       continue;
     }
     if (is_mailbox && (arena->queue(queue).flags.load() & kQueueClosed)) Py_RETURN_NONE;
+    show_title("", idle_title);
     Arena::Wait w;
     if (!waiting([&] { return arena->wait_work(queue, -1, !is_mailbox); }, &w)) return nullptr;
   }
@@ -486,8 +524,8 @@ static PyObject* run(PyObject*, PyObject* args) {
 
 // take(queue) -> Task | None: does not wait.
 static PyObject* take(PyObject*, PyObject* number) {
-  u32 queue = u32(PyLong_AsUnsignedLong(number));
-  if (PyErr_Occurred() || !require_arena()) return nullptr;
+  u32 queue;
+  if (!queue_of(number, &queue)) return nullptr;
   u32 i = arena->pop(queue, false);
   if (!i) Py_RETURN_NONE;
   arena->record(i).started_ns = now_ns();
@@ -499,6 +537,7 @@ static PyObject* wait_work(PyObject*, PyObject* args) {
   unsigned int queue;
   double timeout_s;
   if (!PyArg_ParseTuple(args, "Id", &queue, &timeout_s) || !require_arena()) return nullptr;
+  if (!check_number(queue, arena->head->queues_used, "queue")) return nullptr;
   i64 deadline = deadline_of(timeout_s);
   Arena::Wait w;
   if (!waiting([&] { return arena->wait_work(queue, deadline, false); }, &w)) return nullptr;
@@ -507,8 +546,8 @@ static PyObject* wait_work(PyObject*, PyObject* args) {
 
 // wait_mail(queue): for a helper thread; returns when the mailbox has work or is closed.
 static PyObject* wait_mail(PyObject*, PyObject* number) {
-  u32 queue = u32(PyLong_AsUnsignedLong(number));
-  if (PyErr_Occurred() || !require_arena()) return nullptr;
+  u32 queue;
+  if (!queue_of(number, &queue)) return nullptr;
   Arena::Wait w;
   if (!waiting([&] { return arena->wait_work(queue, -1, false, false); }, &w)) return nullptr;
   Py_RETURN_NONE;
@@ -521,7 +560,11 @@ static PyObject* spin_work(PyObject*, PyObject* list) {
     return nullptr;
   }
   std::vector<u32> queues;
-  for (Py_ssize_t k = 0; k < PyList_GET_SIZE(list); k++) queues.push_back(u32(PyLong_AsUnsignedLong(PyList_GET_ITEM(list, k))));
+  for (Py_ssize_t k = 0; k < PyList_GET_SIZE(list); k++) {
+    u32 queue;
+    if (!queue_of(PyList_GET_ITEM(list, k), &queue)) return nullptr;
+    queues.push_back(queue);
+  }
   bool found;
   Py_BEGIN_ALLOW_THREADS
   found = arena->spin_work(queues);
@@ -531,8 +574,8 @@ static PyObject* spin_work(PyObject*, PyObject* list) {
 
 // actor_args(record) -> (positional, keywords) | ObjectRef whose error they are
 static PyObject* actor_args(PyObject*, PyObject* number) {
-  u32 i = u32(PyLong_AsUnsignedLong(number));
-  if (PyErr_Occurred() || !require_arena()) return nullptr;
+  u32 i;
+  if (!record_of(number, &i)) return nullptr;
   Own task(new_task(i, 0));
   return task_args(task.get(), nullptr);
 }
@@ -543,6 +586,7 @@ static PyObject* seal_actor(PyObject*, PyObject* args) {
   PyObject* value;
   int is_error;
   if (!PyArg_ParseTuple(args, "IOp", &i, &value, &is_error) || !require_arena()) return nullptr;
+  if (!check_number(i, record_end(*arena), "record")) return nullptr;
   if (!arena->sealed(i)) {
     if (!seal_value(i, value, is_error ? kErrorFlag : 0)) return nullptr;
   }
@@ -551,8 +595,8 @@ static PyObject* seal_actor(PyObject*, PyObject* args) {
 }
 
 static PyObject* function_ref(PyObject*, PyObject* number) {
-  u32 i = u32(PyLong_AsUnsignedLong(number));
-  if (PyErr_Occurred() || !require_arena()) return nullptr;
+  u32 i;
+  if (!record_of(number, &i)) return nullptr;
   return new_ref(arena->record(i).function);
 }
 
@@ -592,6 +636,7 @@ static PyType_Spec task_spec = {"shoal._kernel.Task", sizeof(TaskObject), 0,
                                 Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, task_slots};
 
 static PyMethodDef methods[] = {{"run", run, METH_VARARGS, nullptr},
+                                {"set_title", set_title, METH_VARARGS, nullptr},
                                 {"take", take, METH_O, nullptr},
                                 {"wait_work", wait_work, METH_VARARGS, nullptr},
                                 {"wait_mail", wait_mail, METH_O, nullptr},

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import gc
 import pickle
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -10,7 +13,7 @@ import pytest
 
 import shoal
 from shoal import _kernel
-from shoal.exceptions import GetTimeoutError, ObjectLostError
+from shoal.exceptions import GetTimeoutError, ObjectLostError, OufOfBandObjectRefSerializationException
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -227,3 +230,41 @@ def test_many_threads_put_and_get_at_once() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_references_pickled_outside_of_shoal_can_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = shoal.put(1)
+    monkeypatch.setenv("RAY_allow_out_of_band_object_ref_serialization", "0")
+    with pytest.raises(OufOfBandObjectRefSerializationException):
+        pickle.dumps(ref)
+
+    @shoal.remote
+    def captures() -> None:
+        ref
+
+    with pytest.raises(OufOfBandObjectRefSerializationException):
+        captures.remote()
+    assert shoal.get(shoal.get(echo.remote([ref]))[0]) == 1
+
+
+def test_cycles_that_hold_objects_are_collected_when_memory_becomes_short(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import gc, numpy, shoal\n"
+        "shoal.init(num_cpus=1, object_store_memory=80 * 2**20)\n"
+        "@shoal.remote\n"
+        "class Untidy:\n"
+        "    def __init__(self):\n"
+        "        gc.disable()\n"
+        "    def put(self):\n"
+        "        cycle = [shoal.put(numpy.ones(2**20))]\n"
+        "        cycle.append(cycle)\n"
+        "    def spilled(self):\n"
+        "        return shoal._kernel.memory_stats()['spilled_objects']\n"
+        "untidy = Untidy.remote()\n"
+        "for _ in range(12):\n"
+        "    shoal.get(untidy.put.remote())\n"
+        "print('spilled', shoal.get(untidy.spilled.remote()))\n"
+    )
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=50, check=True)
+    assert "spilled 0" in done.stdout

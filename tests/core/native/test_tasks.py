@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,12 +207,19 @@ def test_math_libraries_get_as_many_threads_as_a_task_has_cpus() -> None:
     assert shoal.get(threads.options(num_cpus=2).remote()) == "2"
 
 
-def test_a_task_runs_in_another_process_whose_name_says_what_it_is() -> None:
+def test_a_task_runs_in_another_process_whose_title_says_what_it_does() -> None:
     @shoal.remote
-    def where() -> tuple[int, str]:
-        with open("/proc/self/comm") as file:
-            return os.getpid(), file.read().strip()
+    def title() -> tuple[int, str]:
+        return os.getpid(), Path("/proc/self/cmdline").read_text().partition("\0")[0]
 
-    pid, name = shoal.get(where.remote())
+    @shoal.remote(num_cpus=0)
+    class Titled:
+        def title(self) -> str:
+            return Path("/proc/self/cmdline").read_text().partition("\0")[0]
+
+    pid, shown = shoal.get(title.remote())
     assert pid != os.getpid()
-    assert name.startswith("shoal")
+    assert shown == "ray::title"
+    titled = Titled.remote()
+    assert shoal.get(titled.title.remote()) == "ray::Titled.title"
+    assert shoal.get(titled.title.options(name="other").remote()) == "ray::other"

@@ -102,7 +102,7 @@ class Actors:
         returns = options.returns(method.is_generator)
         call = exports.Call(
             kind=exports.METHOD,
-            name=f"{state.spec.name}.{options.name or method.name}",
+            name=options.name or f"{state.spec.name}.{method.name}",
             code=None,
             method=method.name,
             task_name=options.name or f"{state.spec.name}.{method.name}",

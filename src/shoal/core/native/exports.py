@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
+from shoal.core import serialization
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,8 @@ logger = logging.getLogger("shoal")
 BLOBS_KEPT = 512
 BIG_BYTES = 10_000_000
 TOO_BIG_BYTES = 100_000_000
+
+OUT_OF_BAND_VARIABLE = "RAY_allow_out_of_band_object_ref_serialization"
 
 FUNCTION = "function"
 METHOD = "method"
@@ -76,6 +80,8 @@ class Exports:
         known = self._code_of.get(id(value))
         if known is not None:
             return known[1]
+        if os.environ.get(OUT_OF_BAND_VARIABLE) == "0":
+            serialization.dumps(value)  # raises for a reference that the code has captured
         fresh = _kernel.put_value(value)
         _kernel.mark_code(fresh)
         _check_size(_kernel.record_size(fresh.record), what)

@@ -20,6 +20,7 @@ from shoal.core.native.control import worker_facts
 from shoal.core.native.engine import NativeEngine
 from shoal.core.native.execution import LEFT_STATUS, THREAD_VARIABLES, Handlers, leave, task_error
 from shoal.core.native.node import WorkerNode
+from shoal.core.native.process_title import show_title
 from shoal.core.runtime_env import RuntimeEnv
 
 CONSTRUCTOR_FAILED_STATUS = 78
@@ -35,6 +36,7 @@ def main_worker(slot: int) -> None:
     """Executes tasks until the daemon ends it."""
     _become_worker(slot, namespace=None)
     named_output.install()
+    show_title("ray::IDLE")
     signal.signal(signal.SIGINT, _interrupt_cancelled)
     _kernel.run(0, Handlers(_function), False)
     leave(LEFT_STATUS)
@@ -48,6 +50,7 @@ def main_actor(slot: int, spec: bytes) -> None:
     process.restarts = int(_kernel.record_state(record) == _kernel.SEALED)
     process.placement_group = group or None
     engine = _become_worker(slot, namespace=job_namespace)
+    show_title(f"ray::{class_spec.name}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.is_async_actor = class_spec.is_async
     process.class_path, process.describe = f"{class_spec.module}.{class_spec.name}", lambda: class_spec.name
