@@ -72,6 +72,8 @@ Arena* Arena::create(u64 capacity_bytes, const std::string& spill_directory, u32
   at = align_up(at + u64(kMaxLedgerChunks) * sizeof(LedgerChunk), 4096);
   u64 page_table_at = at;
   at = align_up(at + pages * sizeof(PageEntry), 4096);
+  u64 past_tasks_at = at;
+  at = align_up(at + u64(kPastTasks) * sizeof(PastTask), 4096);
   u64 segments_at = at;
   at = align_up(at + u64(kMaxSegments) * sizeof(u32), 4096);
   u64 records_at = align_up(at, kSegmentRecords * sizeof(Record));
@@ -99,6 +101,7 @@ Arena* Arena::create(u64 capacity_bytes, const std::string& spill_directory, u32
   h.page_table_at = page_table_at;
   h.segments_at = segments_at;
   h.records_at = records_at;
+  h.past_tasks_at = past_tasks_at;
   h.heap_at = heap_at;
   std::memcpy(h.spill_directory, spill_directory.c_str(), spill_directory.size() + 1);
   h.slots_used = 1;      // slot 0 means none

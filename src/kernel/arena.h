@@ -112,6 +112,10 @@ class Arena {
     }
   }
   void wake_producer(u32 i);  // of a stream: perhaps nobody reads it any more
+  PastTask& past_task(u64 number) {  // number >= 1
+    return reinterpret_cast<PastTask*>(base + head->past_tasks_at)[(number - 1) % kPastTasks];
+  }
+  void remember_task(u32 i);
   void free_record(u32 i);
   void release_args(Record& r);
   void release_value(Record& r);

@@ -366,6 +366,35 @@ static nb::list list_records(u32 limit) {
   return out;
 }
 
+// The last tasks whose records are gone, the latest first.
+static nb::list list_past_tasks(u32 limit) {
+  Arena& a = attached();
+  nb::list out;
+  u64 last = a.head->past_tasks.load();
+  u64 first = last > kPastTasks ? last - kPastTasks : 0;
+  for (u64 number = last; number > first && nb::len(out) < limit; number--) {
+    PastTask& shared = a.past_task(number);
+    if (shared.number.load(std::memory_order_acquire) != number) continue;
+    PastTask p;
+    std::memcpy(reinterpret_cast<u8*>(&p) + sizeof p.number, reinterpret_cast<u8*>(&shared) + sizeof p.number,
+                sizeof p - sizeof p.number);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (shared.number.load(std::memory_order_relaxed) != number) continue;
+    nb::dict d;
+    d["task_id"] = nb::bytes(reinterpret_cast<const char*>(p.id), sizeof p.id);
+    d["name"] = nb::steal(PyUnicode_DecodeUTF8(p.name, Py_ssize_t(std::min<u32>(p.name_bytes, kPastNameBytes)), "replace"));
+    d["kind"] = u32(p.kind);
+    d["is_error"] = p.is_error != 0;
+    d["attempt"] = p.attempt;
+    d["owner_pid"] = p.owner_pid;
+    d["queued_ns"] = p.queued_ns;
+    d["started_ns"] = p.started_ns;
+    d["finished_ns"] = p.finished_ns;
+    out.append(d);
+  }
+  return out;
+}
+
 static bool wait_doorbell(double timeout_s) {
   Arena& a = attached();
   static u32 seen = 0;
@@ -565,6 +594,7 @@ static void add_record_functions(nb::module_& m) {
   m.def("memory_stats", memory_stats);
   m.def("holders", holders);
   m.def("list_records", list_records);
+  m.def("list_past_tasks", list_past_tasks);
   m.def("set_hooks", set_hooks);
 }
 

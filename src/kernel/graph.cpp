@@ -299,11 +299,8 @@ void Arena::restart_stream(Record& r) {
 // The execution is over and the record sealed: its arguments and its count go.
 void Arena::finish(u32 i, u32 entry_number) {
   Record& r = record(i);
-  release_args(r);
-  u32 function = r.function;
-  r.function = 0;
+  release_args(r);  // the function stays: it is the task's name as long as somebody asks for it
   strike(entry_number);
-  if (function) drop(function);
   drop(i);
 }
 

@@ -238,6 +238,21 @@ struct SlabHead {
   u64 bitmap[16];
 };
 
+// What is remembered of a task whose record is gone: the last kPastTasks of them, in a ring.
+inline constexpr u32 kPastTasks = 8192;
+inline constexpr u32 kPastNameBytes = 56;
+
+struct alignas(64) PastTask {
+  atom<u64> number;  // 1 for the first one ever; 0 while it is being written
+  u8 id[24];         // as in the task's references
+  u64 queued_ns, started_ns, finished_ns;
+  u32 owner_pid;
+  u32 attempt;
+  u8 kind, is_error, name_bytes, unused;
+  char name[kPastNameBytes];
+};
+static_assert(sizeof(PastTask) == 128);
+
 struct Header {
   u64 magic;
   u64 total_bytes;
@@ -245,7 +260,7 @@ struct Header {
   u8 session_id[8];
   u32 cores;
   u32 pages;
-  u64 slots_at, queues_at, ledger_at, segments_at, records_at, page_table_at, heap_at;
+  u64 slots_at, queues_at, ledger_at, segments_at, records_at, page_table_at, past_tasks_at, heap_at;
   char spill_directory[kSpillPathBytes];
   alignas(64) atom<u32> doorbell;
   atom<u32> doorbell_sleeper;
@@ -274,6 +289,7 @@ struct Header {
   atom<u64> fallback_objects;
   atom<u32> spill_cursor;
   atom<u64> records_live;
+  alignas(64) atom<u64> past_tasks;  // how many there were so far
 };
 
 }  // namespace shoal

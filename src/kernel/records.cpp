@@ -168,6 +168,38 @@ void Arena::release_value(Record& r) {
   r.where = kInline;
 }
 
+// Notes what state lists will say of a finished task. Whoever dies in here leaves an entry that nobody reads.
+void Arena::remember_task(u32 i) {
+  Record& r = record(i);
+  u32 state = r.state.load(std::memory_order_relaxed);
+  if ((state & kStateMask) != kSealed || !r.function) return;
+  u64 number = head->past_tasks.fetch_add(1, std::memory_order_relaxed) + 1;
+  PastTask& p = past_task(number);
+  p.number.store(0, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  std::memset(p.id, 0xff, sizeof p.id);
+  u64 uid = r.uid;
+  u32 job = slot(r.owner).job;
+  for (int k = 0; k < 8; k++) p.id[k] = u8(uid >> (8 * (7 - k)));
+  for (int k = 0; k < 4; k++) p.id[20 + k] = u8(job >> (8 * (3 - k)));
+  if (r.kind == kCall || r.kind == kCallStream) {
+    u64 actor = record(r.actor).uid;
+    std::memcpy(p.id + 8, &actor, 8);
+    std::memcpy(p.id + 16, head->session_id, 4);
+  }
+  p.queued_ns = r.queued_ns;
+  p.started_ns = r.started_ns;
+  p.finished_ns = r.finished_ns;
+  p.owner_pid = u32(slot(r.owner).pid.load());
+  p.attempt = r.attempt;
+  p.kind = r.kind;
+  p.is_error = (state & kErrorFlag) != 0;
+  Record& f = record(r.function);
+  p.name_bytes = u8(std::min<u32>(f.args_size, kPastNameBytes));
+  std::memcpy(p.name, f.args_offset ? heap(f.args_offset) : f.args_inline, p.name_bytes);
+  p.number.store(number, std::memory_order_release);
+}
+
 // Not recursive: what becomes free on the way is put on a list of this thread and freed in turn.
 void Arena::free_record(u32 first) {
   static thread_local std::vector<u32>* pending = nullptr;
@@ -196,6 +228,7 @@ void Arena::free_record(u32 first) {
     self->freeing.store(i, std::memory_order_relaxed);
     u32 stream = r.stream, function = r.function;
     bool is_stream = r.kind == kStream || r.kind == kCallStream;
+    if (is_stream || r.kind == kTask || r.kind == kCall) remember_task(i);
     release_value(r);
     release_args(r);
     if (function) drop(function);
