@@ -147,10 +147,13 @@ def tpe(seeds: int, suggestions: int = 60) -> tuple[dict[str, float], dict[str, 
     """Mean of the best loss for TPE and random sampling, and the mean curves for the pictures."""
     figures, curves = {}, {}
     for objective, space in ((branin, branin_space), (mixed, mixed_space)):
-        for name, sampler in (("TPE", optuna.samplers.TPESampler), ("random", optuna.samplers.RandomSampler)):
+        for name, sampler_of in (("TPE", lambda seed: None), ("random", lambda seed: optuna.samplers.RandomSampler(seed=seed))):
             runs = []
             for seed in range(seeds):
-                search = OptunaSearch(space, metric="loss", mode="min", sampler=sampler(seed=seed))
+                sampler = sampler_of(seed)
+                search = OptunaSearch(
+                    space, metric="loss", mode="min", sampler=sampler, seed=None if sampler is not None else seed
+                )
                 losses = []
                 for number in range(suggestions):
                     losses.append(objective(search.suggest(str(number)) or {}))

@@ -23,7 +23,8 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV
 x, y = load_iris(return_X_y=True)
-grid = {"n_estimators": [10, 50, 100], "max_depth": [None, 10, 20, 30], "min_samples_split": [2, 5, 10], "min_samples_leaf": [1, 2, 4]}
+grid = {"n_estimators": [10, 50, 100], "max_depth": [None, 10, 20, 30]}
+grid.update(min_samples_split=[2, 5, 10], min_samples_leaf=[1, 2, 4])
 GridSearchCV(RandomForestClassifier(random_state=0), grid, cv=3, n_jobs=2).fit(x, y)
 """
 

@@ -1,5 +1,5 @@
-"""The restore drill: a search is killed in the middle, again and again; it always goes on, runs no finished trial twice, and ends with
-the same best.
+"""The restore drill: a search is killed in the middle, again and again. It always goes on, runs no finished trial twice, and
+ends with the same best.
 
 ``python benchmarks/tune_restore.py [--kills N]``
 """
@@ -44,11 +44,11 @@ if tune.Tuner.can_restore(path):
     tuner = tune.Tuner.restore(path, train)
 else:
     config = tune.RunConfig(name="drill", storage_path=folder, verbose=0, callbacks=[Marks()])
-    tuner = tune.Tuner(train, param_space={"x": tune.grid_search(list(range(%d)))}, run_config=config)
+    tuner = tune.Tuner(train, param_space={"x": tune.grid_search(list(range(int(sys.argv[3]))))}, run_config=config)
 grid = tuner.fit()
 best = grid.get_best_result("score", "max")
 print(len(grid), grid.num_terminated, best.config["x"], best.metrics["score"])
-""" % TRIALS
+"""
 
 
 def finished(folder: Path) -> set[str]:
@@ -67,7 +67,9 @@ def drill(kills: int, seed: int) -> dict[str, float | str]:
         folder, marks = Path(name), Path(name) / "marks"
         ended: list[set[str]] = []
         for _ in range(kills):
-            program = subprocess.Popen([sys.executable, "-c", PROGRAM, name, str(marks)], stdout=subprocess.DEVNULL)
+            program = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, name, str(marks), str(TRIALS)], stdout=subprocess.DEVNULL
+            )
             before = len(finished(folder))
             deadline = time.monotonic() + 20
             while len(finished(folder)) < min(before + 1, TRIALS) and time.monotonic() < deadline:
@@ -78,7 +80,9 @@ def drill(kills: int, seed: int) -> dict[str, float | str]:
             ended.append(finished(folder))
             assert all(earlier <= ended[-1] for earlier in ended), "a finished trial is unfinished again"
         started_before = Counter(marks.read_text().split())
-        last = subprocess.run([sys.executable, "-c", PROGRAM, name, str(marks)], check=True, capture_output=True, text=True)
+        last = subprocess.run(
+            [sys.executable, "-c", PROGRAM, name, str(marks), str(TRIALS)], check=True, capture_output=True, text=True
+        )
         started = Counter(marks.read_text().split())
         done = ended[-1]
         numbers = {trial.rsplit("_", 1)[1].lstrip("0") or "0" for trial in done}

@@ -26,8 +26,12 @@ def make_controller(tmp_path: Path) -> Iterator[Callable[..., TuneController]]:
     """Makes controllers over an experiment without processes; their state is validated after the test."""
     made: list[TuneController] = []
 
-    def make(config: dict[str, Any], *, run: Any = None, cpus: float = 2, experiment: dict[str, Any] | None = None, **arguments: Any):
-        described = Experiment("test", run or (lambda config: None), config=config, storage_path=str(tmp_path), **(experiment or {}))
+    def make(
+        config: dict[str, Any], *, run: Any = None, cpus: float = 2, experiment: dict[str, Any] | None = None, **arguments: Any
+    ):
+        described = Experiment(
+            "test", run or (lambda config: None), config=config, storage_path=str(tmp_path), **(experiment or {})
+        )
         controller = TuneController(resources={"CPU": cpus}, **{"stopper": described.stopper, **arguments})
         controller.search_alg.add_configurations(described)
         made.append(controller)

@@ -53,7 +53,11 @@ def play(controller: TuneController, score: Score, iterations: int, checkpoints:
             do(controller.handle(TrialReported(trial_id, result, saved)))
             while saves:
                 save = saves.pop()
-                do(controller.handle(TrialSaved(save.trial.trial_id, Checkpoint(os.path.join(save.trial.local_path, save.name)))))
+                do(
+                    controller.handle(
+                        TrialSaved(save.trial.trial_id, Checkpoint(os.path.join(save.trial.local_path, save.name)))
+                    )
+                )
             do(controller.fill())
             controller.validate_state()
     return reported

@@ -52,7 +52,9 @@ def test_an_unknown_metric_names_the_reported_ones_and_keeps_results(tmp_path: P
 
 
 def test_a_nan_is_no_best_result(tmp_path: Path) -> None:
-    analysis = run(lambda config: {"score": config["x"]}, tmp_path, config={"x": tune.grid_search([float("nan"), 1.0])}, metric="score")
+    analysis = run(
+        lambda config: {"score": config["x"]}, tmp_path, config={"x": tune.grid_search([float("nan"), 1.0])}, metric="score"
+    )
     assert analysis.best_config == {"x": 1.0}
 
 
@@ -81,7 +83,9 @@ def test_a_trainable_must_be_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must return .* a dictionary or a number"):
         tune.Tuner(
             lambda config: "text",
-            run_config=tune.RunConfig(storage_path=str(tmp_path), failure_config=tune.FailureConfig(fail_fast="raise"), verbose=0),
+            run_config=tune.RunConfig(
+                storage_path=str(tmp_path), failure_config=tune.FailureConfig(fail_fast="raise"), verbose=0
+            ),
         ).fit()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.tune.simulation import play
 
 from shoal import tune
 from shoal.tune.checkpoint import Checkpoint
@@ -22,7 +23,6 @@ from shoal.tune.execution.events import (
 )
 from shoal.tune.experiment import Trial
 from shoal.tune.run_config import CheckpointConfig
-from tests.tune.simulation import play
 
 
 class Steps(tune.Trainable):
@@ -35,7 +35,9 @@ def of(kind: type, instructions: list) -> list:
 
 
 def report(trial: Trial, iteration: int = 1, checkpoint: str | None = None, **metrics: object) -> TrialReported:
-    return TrialReported(trial.trial_id, {"training_iteration": iteration, **metrics}, Checkpoint(checkpoint) if checkpoint else None)
+    return TrialReported(
+        trial.trial_id, {"training_iteration": iteration, **metrics}, Checkpoint(checkpoint) if checkpoint else None
+    )
 
 
 def test_as_many_trials_start_as_fit(make_controller) -> None:

@@ -37,8 +37,6 @@ tune.Tuner(train, param_space={"x": tune.grid_search(list(range(40)))}, run_conf
 """
 
 
-
-
 def finished(experiment: Path) -> int:
     files = list(experiment.glob("experiment_state-*.json"))
     return files[0].read_text().count('"status": "TERMINATED"') if files else 0
@@ -52,7 +50,7 @@ def test_a_kill_in_the_middle_costs_no_finished_trial(tmp_path: Path, kill_after
     experiment = tmp_path / "killed"
     deadline = time.monotonic() + 30
     while finished(experiment) < kill_after and time.monotonic() < deadline:
-        time.sleep(0.005)
+        time.sleep(0.005)  # another process writes the log: there is no event to wait for
     program.send_signal(signal.SIGKILL)
     program.wait()
     done_before = finished(experiment)
@@ -81,7 +79,12 @@ def test_failed_trials_are_resumed_or_restarted_as_asked(tmp_path: Path) -> None
             raise ValueError("not yet")
         return {"score": config["x"]}
 
-    arguments = dict(name="again", config={"x": tune.grid_search([0, 1, 2])}, storage_path=str(tmp_path), verbose=0)
+    arguments = {
+        "name": "again",
+        "config": {"x": tune.grid_search([0, 1, 2])},
+        "storage_path": str(tmp_path),
+        "verbose": 0,
+    }
     first = tune.run(fails_at_first, raise_on_failed_trial=False, **arguments)
     assert Counter(trial.status for trial in first.trials) == {"TERMINATED": 2, "ERROR": 1}
     skipped = tune.Tuner.can_restore(str(tmp_path / "again"))

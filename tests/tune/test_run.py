@@ -47,7 +47,9 @@ def test_files_lie_where_ray_puts_them(tmp_path: Path) -> None:
             tune.report({"score": i, "nested": {"value": np.float64(i)}})
 
     grid = tune.Tuner(
-        train_it, param_space={"x": tune.grid_search([1, 2])}, run_config=tune.RunConfig(name="exp", storage_path=str(tmp_path), verbose=0)
+        train_it,
+        param_space={"x": tune.grid_search([1, 2])},
+        run_config=tune.RunConfig(name="exp", storage_path=str(tmp_path), verbose=0),
     ).fit()
     experiment = tmp_path / "exp"
     assert (experiment / "tuner.pkl").exists() and list(experiment.glob("experiment_state-*.json"))
@@ -84,7 +86,7 @@ def test_a_failed_trial_has_its_own_exception_and_is_retried_from_its_checkpoint
     config = tune.RunConfig(storage_path=str(tmp_path), name="retry", failure_config=failure, verbose=0)
     result = tune.Tuner(fails_once, run_config=config).fit()[0]
     assert result.error is None and result.metrics["training_iteration"] == 4
-    assert [row for row in result.metrics_dataframe["step"]] == [0, 1, 2, 3]
+    assert list(result.metrics_dataframe["step"]) == [0, 1, 2, 3]
     assert (Path(result.path) / "error.txt").read_text().count("KeyError: 'half way'") == 1
 
     def fails(config):
@@ -138,7 +140,11 @@ def test_a_class_steps_is_checkpointed_and_cleans_up(tmp_path: Path) -> None:
 
 def test_pbt_clones_state_between_processes(tmp_path: Path) -> None:
     scheduler = PopulationBasedTraining(
-        "training_iteration", perturbation_interval=2, hyperparam_mutations={"x": [1.0, 10.0]}, resample_probability=0, synch=True
+        "training_iteration",
+        perturbation_interval=2,
+        hyperparam_mutations={"x": [1.0, 10.0]},
+        resample_probability=0,
+        synch=True,
     )
     analysis = tune.run(
         Counter,
@@ -215,7 +221,9 @@ def test_a_process_serves_the_next_trial_only_when_it_is_clean(tmp_path: Path) -
         return {"pid": os.getpid(), "left": os.environ["LEFT_BEHIND"]}
 
     def pids(**arguments) -> int:
-        analysis = tune.run(leaves_a_thread, num_samples=4, max_concurrent_trials=1, storage_path=str(tmp_path), verbose=0, **arguments)
+        analysis = tune.run(
+            leaves_a_thread, num_samples=4, max_concurrent_trials=1, storage_path=str(tmp_path), verbose=0, **arguments
+        )
         assert {trial.last_result["left"] for trial in analysis.trials} == {"x"}
         return len({trial.last_result["pid"] for trial in analysis.trials})
 

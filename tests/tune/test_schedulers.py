@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from tests.tune.simulation import play
 
 from shoal import tune
 from shoal.tune.execution.events import Copy, TrialReported
@@ -20,7 +21,6 @@ from shoal.tune.schedulers import (
 )
 from shoal.tune.schedulers.pb2 import PB2
 from shoal.tune.schedulers.pbt import explore
-from tests.tune.simulation import play
 
 
 def growing(config: dict, iteration: int) -> float:
@@ -73,7 +73,12 @@ def test_hyperband_halves_each_bracket_and_finds_the_best(make_controller, cpus:
 def test_pbt_moves_the_checkpoint_and_the_changed_configuration_of_a_better_trial(make_controller) -> None:
     random.seed(0)
     scheduler = PopulationBasedTraining(
-        "training_iteration", "score", "max", perturbation_interval=2, hyperparam_mutations={"x": [1, 2, 4, 8]}, log_config=False
+        "training_iteration",
+        "score",
+        "max",
+        perturbation_interval=2,
+        hyperparam_mutations={"x": [1, 2, 4, 8]},
+        log_config=False,
     )
     controller = make_controller({"x": tune.grid_search([8, 1])}, cpus=2, scheduler=scheduler)
     controller.fill()
@@ -82,7 +87,9 @@ def test_pbt_moves_the_checkpoint_and_the_changed_configuration_of_a_better_tria
 
     for trial, score in ((good, 10), (bad, 1)):
         for iteration in (1, 2):
-            event = TrialReported(trial.trial_id, {"training_iteration": iteration, "score": score}, Checkpoint(f"/{trial}/{iteration}"))
+            event = TrialReported(
+                trial.trial_id, {"training_iteration": iteration, "score": score}, Checkpoint(f"/{trial}/{iteration}")
+            )
             instructions = controller.handle(event)
     copies = [instruction for instruction in instructions if isinstance(instruction, Copy)]
     assert [(copy.trial, copy.source) for copy in copies] == [(bad, Checkpoint(f"/{good}/2"))]
@@ -112,7 +119,9 @@ def test_pbt_beats_its_population_without_exploits(make_controller) -> None:
 def test_exploring_shifts_lists_multiplies_numbers_and_keeps_integers() -> None:
     random.seed(2)
     for _ in range(30):
-        changed, _ = explore({"l": 2, "n": 10, "u": 1.0}, {"l": [1, 2, 3], "n": tune.randint(1, 99), "u": tune.uniform(0, 9)}, 0, (1.2, 0.8))
+        changed, _ = explore(
+            {"l": 2, "n": 10, "u": 1.0}, {"l": [1, 2, 3], "n": tune.randint(1, 99), "u": tune.uniform(0, 9)}, 0, (1.2, 0.8)
+        )
         assert changed["l"] in (1, 3)
         assert changed["n"] in (12, 8) and isinstance(changed["n"], int)
         assert changed["u"] in (1.2, 0.8)

@@ -47,7 +47,7 @@ def test_a_repeater_tells_the_mean() -> None:
     suggestions = [repeater.suggest(name) for name in "abc"]
     assert [suggestion["x"] for suggestion in suggestions] == [1, 1, 1]
     assert [suggestion["__trial_index__"] for suggestion in suggestions] == [0, 1, 2]
-    for name, score in zip("abc", [1.0, 2.0, 6.0]):
+    for name, score in zip("abc", [1.0, 2.0, 6.0], strict=True):
         repeater.on_trial_complete(name, {"score": score})
     assert repeater.searcher.told == [("a", 3.0, False)]
 

@@ -24,8 +24,10 @@ def test_a_grid_search_finds_what_grid_search_cv_finds() -> None:
     theirs = GridSearchCV(SVC(), grid, cv=3).fit(x, y)
     assert ours.best_params_ == theirs.best_params_
     assert ours.best_score_ == pytest.approx(theirs.best_score_)
-    by_parameters = {str(sorted(p.items())): s for p, s in zip(ours.cv_results_["params"], ours.cv_results_["mean_test_score"])}
-    for parameters, score in zip(theirs.cv_results_["params"], theirs.cv_results_["mean_test_score"]):
+    by_parameters = {
+        str(sorted(p.items())): s for p, s in zip(ours.cv_results_["params"], ours.cv_results_["mean_test_score"], strict=True)
+    }
+    for parameters, score in zip(theirs.cv_results_["params"], theirs.cv_results_["mean_test_score"], strict=True):
         assert by_parameters[str(sorted(parameters.items()))] == pytest.approx(score)
     assert (ours.predict(x) == theirs.predict(x)).all()
     assert ours.score(x, y) == theirs.score(x, y)

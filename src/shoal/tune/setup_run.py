@@ -42,7 +42,7 @@ def prepare_search(
             searcher = type(getattr(search_alg, "searcher", search_alg)).__name__
             undrawn = [key for key, value in config.items() if has_unresolved_values(value)]
             raise ValueError(
-                f"{searcher} has a space, metric or mode of its own and takes no other, but got a config with domains: {undrawn}"
+                f"{searcher} has a space, metric or mode of its own and takes no other, but got config domains: {undrawn}"
             )
         constants, _, _ = parse_spec_vars(config)
         fixed = {key: value for key, value in config.items() if any(path[0] == key for path, _ in constants)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import tempfile
 import time
 from collections.abc import Mapping
@@ -55,12 +54,15 @@ class _TuneSearch(_sklearn.MetaEstimatorMixin, _sklearn.BaseEstimator):  # type:
         raise NotImplementedError
 
     def fit(self, X: Any, y: Any = None, *, groups: Any = None, **fit_params: Any) -> Any:  # noqa: N803
-        """Tries all configurations and, with ``refit``, fits the best one on everything. Raises ValueError when none has a score."""
+        """Tries all configurations and, with ``refit``, fits the best one on everything.
+
+        Raises ValueError when none was evaluated, and the trial's own error when one has failed.
+        """
         from sklearn.metrics import check_scoring
         from sklearn.model_selection import check_cv
         from sklearn.utils import indexable
 
-        X, y, groups = indexable(X, y, groups)
+        X, y, groups = indexable(X, y, groups)  # noqa: N806
         splitter = check_cv(self.cv, y, classifier=_sklearn.is_classifier(self.estimator))
         self.scorer_ = check_scoring(self.estimator, scoring=self.scoring)
         splits = list(splitter.split(X, y, groups))
@@ -103,7 +105,7 @@ class _TuneSearch(_sklearn.MetaEstimatorMixin, _sklearn.BaseEstimator):  # type:
         for name in sorted({name for result in results for name in result if name.endswith(("_score", "_time"))}):
             columns[name] = np.array([result[name] for result in results])
         for name in sorted({name for parameters in columns["params"] for name in parameters}):
-            values = np.ma.MaskedArray(np.empty(len(results), dtype=object), mask=True)
+            values: Any = np.ma.MaskedArray(np.empty(len(results), dtype=object), mask=True)
             for index, parameters in enumerate(columns["params"]):
                 if name in parameters:
                     values[index] = parameters[name]
@@ -335,7 +337,9 @@ class _ScipyDomain(Domain):
         from shoal.tune.search.random_numbers import generator_for
 
         seed = int(generator_for(random_state).integers(0, 2**31 - 1))
-        values = [value.item() if isinstance(value, np.generic) else value for value in self.distribution.rvs(size, random_state=seed)]
+        values = [
+            value.item() if isinstance(value, np.generic) else value for value in self.distribution.rvs(size, random_state=seed)
+        ]
         return values[0] if size == 1 else values
 
     def is_valid(self, value: Any) -> bool:
@@ -345,9 +349,7 @@ class _ScipyDomain(Domain):
 def _concurrency(search: _TuneSearch) -> int | None:
     if search.max_concurrent_trials is not None:
         return search.max_concurrent_trials
-    if isinstance(search.n_jobs, numbers.Integral) and search.n_jobs > 0:
-        return int(search.n_jobs)
-    return None
+    return search.n_jobs if search.n_jobs is not None and search.n_jobs > 0 else None
 
 
 def _evaluate(

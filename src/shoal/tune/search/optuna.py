@@ -22,7 +22,7 @@ class OptunaSearch(Searcher):
     ``space``: a dictionary of domains or of Optuna distributions, or a function of an Optuna trial that suggests values and may
     return a dictionary of constants (define by run; names with "/" are nested). ``metric`` and ``mode`` may be lists (several
     objectives). ``points_to_evaluate`` are tried first; ``evaluated_rewards`` says how they were. ``sampler`` and ``storage``
-    are Optuna's; ``seed`` seeds the default sampler (TPE).
+    are Optuna's; ``seed`` seeds the default sampler (multivariate TPE).
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class OptunaSearch(Searcher):
         self._points = self.copy_points(points_to_evaluate)
         self._rewards = list(evaluated_rewards or [])
         self._study_name = study_name or "optuna"
-        self._sampler = sampler or self._optuna.samplers.TPESampler(seed=seed)
+        self._sampler = sampler or _default_sampler(self._optuna, seed)
         self._storage = storage
         self._trials: dict[str, Any] = {}
         self._ended: set[str] = set()
@@ -202,6 +202,13 @@ class OptunaSearch(Searcher):
         optuna = import_extra("optuna", "OptunaSearch")
         _, domains = check_no_grid(spec, "OptunaSearch")
         return {"/".join(str(key) for key in path): _distribution(optuna, path, domain) for path, domain in domains}
+
+
+def _default_sampler(optuna: Any, seed: int | None) -> Any:
+    """TPE over all hyperparameters together, and over each branch of a conditional space apart."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True)
 
 
 class _WithOldNames:
