@@ -205,6 +205,8 @@ class Daemon:
         elif isinstance(message, m.ListState):
             self.clients.reply(client, request_id, self.lists.rows(message.kind, message.limit))
         else:
+            if isinstance(message, m.GetWorkerInfo):
+                self._check_constructors()  # an actor that has just been constructed holds less than while it was
             if isinstance(message, m.AvailableResources):
                 self.handle(look(self.brain, self.loop.time(), every_slot=True))
             if isinstance(message, m.CreateActor):

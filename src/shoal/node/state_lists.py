@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
 from shoal.core.native import messages as m
@@ -21,6 +21,7 @@ _STATE_NAMES = {
 _TASK_KINDS = {1: "NORMAL_TASK", 2: "ACTOR_TASK", 4: "NORMAL_TASK", 6: "ACTOR_TASK"}
 _OBJECT, _RETURN = 0, 3
 SCAN_MAX = 100_000
+TASK_ID_BYTES = 24
 
 
 class StateLists:
@@ -38,19 +39,9 @@ class StateLists:
         for item in _kernel.list_records(SCAN_MAX):
             if item["kind"] in _TASK_KINDS:
                 state = "FAILED" if item["is_error"] else _STATE_NAMES.get(item["state"], "NIL")
-                row: dict[str, m.Cell] = {
-                    "task_id": item["ref"].hex(),
-                    "name": item["name"],
-                    "state": state,
-                    "type": _TASK_KINDS[item["kind"]],
-                    "attempt_number": item["attempt"],
-                    "owner_pid": item["owner_pid"],
-                    "queued_ns": item["queued_ns"],
-                    "started_ns": item["started_ns"],
-                    "finished_ns": item["finished_ns"],
-                }
-                rows.append(row)
-        return rows
+                rows.append(_task_row(item, item["ref"].binary()[:TASK_ID_BYTES], state))
+        past = _kernel.list_past_tasks(SCAN_MAX)
+        return rows + [_task_row(item, item["task_id"], "FAILED" if item["is_error"] else "FINISHED") for item in past]
 
     def _objects(self) -> list[dict[str, m.Cell]]:
         rows: list[dict[str, m.Cell]] = []
@@ -130,3 +121,17 @@ class StateLists:
             }
             rows.append(row)
         return rows
+
+
+def _task_row(item: dict[str, Any], task_id: bytes, state: str) -> dict[str, m.Cell]:
+    return {
+        "task_id": task_id.hex(),
+        "name": item["name"],
+        "state": state,
+        "type": _TASK_KINDS[item["kind"]],
+        "attempt_number": item["attempt"],
+        "owner_pid": item["owner_pid"],
+        "queued_ns": item["queued_ns"],
+        "started_ns": item["started_ns"],
+        "finished_ns": item["finished_ns"],
+    }

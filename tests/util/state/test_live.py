@@ -55,7 +55,7 @@ def test_tasks_and_objects_are_listed_while_their_references_live() -> None:
     refs = [work.remote() for _ in range(3)]
     shoal.get(refs)
     rows = state.list_tasks(filters=[("type", "=", "NORMAL_TASK"), ("state", "=", "FINISHED")])
-    assert {ref.hex() for ref in refs} <= {row.task_id for row in rows}
+    assert {ref.task_id().hex() for ref in refs} <= {row.task_id for row in rows}
     kept = shoal.put(b"x" * 500_000)
     [found] = state.get_objects(kept.hex())
     assert found.object_size >= 500_000

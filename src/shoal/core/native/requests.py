@@ -73,9 +73,9 @@ def _object_facts(engine: NativeEngine, ref: Any) -> dict[str, Any]:
 
 
 def _timeline(_engine: NativeEngine) -> list[dict[str, Any]]:
-    """Chrome trace events of the executions whose records still live."""
+    """Chrome trace events of the executions that are under way, or remembered."""
     events = []
-    for row in _kernel.list_records(STATE_LIMIT * 10):
+    for row in [*_kernel.list_records(STATE_LIMIT * 10), *_kernel.list_past_tasks(STATE_LIMIT)]:
         if not row["started_ns"]:
             continue
         end_ns = row["finished_ns"] or row["started_ns"]
@@ -85,7 +85,7 @@ def _timeline(_engine: NativeEngine) -> list[dict[str, Any]]:
                 "name": row["name"],
                 "ph": "X",
                 "pid": os.uname().nodename,
-                "tid": f"record:{row['record']}",
+                "tid": f"task:{row['task_id' if 'task_id' in row else 'ref'].hex()[:16]}",
                 "ts": row["started_ns"] / 1000,
                 "dur": (end_ns - row["started_ns"]) / 1000,
                 "args": {"attempt": row["attempt"], "failed": row["is_error"]},
