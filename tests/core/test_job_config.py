@@ -35,7 +35,6 @@ def test_folders_of_code_are_made_absolute() -> None:
         JobConfig(code_search_path="/a")  # type: ignore[arg-type]
 
 
-def test_folders_of_code_need_a_session_that_init_starts() -> None:
-    with pytest.raises(NotImplementedError, match="code_search_path"):
-        InitOptions.from_keywords(address="auto", job_config=JobConfig(code_search_path=["/a"]))
+def test_init_takes_the_folders_of_code_from_the_job_config() -> None:
     assert InitOptions.from_keywords(job_config=JobConfig(code_search_path=["/a"])).code_search_path == ["/a"]
+    assert InitOptions.from_keywords().code_search_path == []

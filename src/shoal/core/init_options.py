@@ -78,8 +78,6 @@ class InitOptions:
         and ValueError for bad values."""
         _reject(keywords)
         given = {name.lstrip("_"): value for name, value in keywords.items() if value is not None}
-        if given.get("address") == {}:  # as programs for Ray write that they have none
-            del given["address"]
         given = {name: _RULES[name](name, value) for name, value in given.items() if name in _RULES}
         options = cls(**{**_from_environment(given), **given})
         return options._with_overrides()._complete()
@@ -134,11 +132,6 @@ class InitOptions:
                     f"When connecting to an existing cluster, {' and '.join(given)} must not be provided, "
                     f"but got {', '.join(f'{name}={getattr(self, name.lstrip(chr(95)))!r}' for name in given)}"
                 )
-        if self.code_search_path and not self.starts_cluster:
-            raise NotImplementedError(
-                "job_config.code_search_path needs a session that init() starts, but got "
-                f"code_search_path={self.code_search_path} with address={self.address!r}: use runtime_env={{'py_modules': ...}}"
-            )
         if self.system_config:
             logger.debug("_system_config is accepted for compatibility: %s", sorted(self.system_config))
         return self

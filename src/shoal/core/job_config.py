@@ -15,8 +15,7 @@ class JobConfig:
     """The configuration of one driver's job, for ``init(job_config=...)``.
 
     ``default_actor_lifetime`` is the lifetime of actors that do not name one. ``code_search_path``: folders in which workers
-    look for modules first; only for a session that ``init()`` starts. ``jvm_options`` belongs to another language: ValueError
-    when given."""
+    look for modules first. ``jvm_options`` belongs to another language: ValueError when given."""
 
     def __init__(
         self,

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import shoal
+from shoal.cluster_utils import Cluster
 from shoal.exceptions import RayTaskError, WorkerCrashedError
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -223,3 +226,35 @@ def test_a_task_runs_in_another_process_whose_title_says_what_it_does() -> None:
     titled = Titled.remote()
     assert shoal.get(titled.title.remote()) == "ray::Titled.title"
     assert shoal.get(titled.title.options(name="other").remote()) == "ray::other"
+
+
+PROGRAM = """
+import sys
+import shoal
+from beside import value
+
+address = sys.argv[1] if len(sys.argv) > 1 else None
+shoal.init(address=address, job_config=shoal.job_config.JobConfig(code_search_path=[sys.path[0] + "/elsewhere"]))
+
+@shoal.remote
+def read():
+    import beside, only_there
+    return beside.value + only_there.value
+
+print("read", shoal.get(read.remote()))
+"""
+
+
+def test_workers_find_the_modules_that_the_program_finds(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "only_there.py").write_text("value = 2")
+    (tmp_path / "beside.py").write_text("value = 1")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    running = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        for arguments in ([], [running.address]):
+            command = [sys.executable, str(tmp_path / "program.py"), *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+            assert "read 3" in done.stdout, done.stderr
+    finally:
+        running.shutdown()

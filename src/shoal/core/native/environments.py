@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 CAPTURED_GROUP = "captured_placement_group"
 """Key, beside the fields of a runtime environment, of the group (hex) that the worker hands down to what it starts."""
 JOB = "job"
-"""Key, beside the fields, of what the worker must know of its job: ``namespace`` and ``id`` unless they are the node's own,
-``logging``."""
+"""Key, beside the fields, of what the worker must know of its job: ``namespace``, ``id`` and ``import_path`` unless they are
+the node's own, ``code_search_path``, ``logging``."""
 SETUP_HOOK = "worker_process_setup_hook"
 SETUP_TIMEOUT_S = 600
 FAILED_STATUS = 79

@@ -39,7 +39,7 @@ def _start_private(options: InitOptions) -> NativeEngine:
             node_name=options.node_name,
             spill_directory=options.spill_directory,
         ),
-        extra={"namespace": namespace, "sys_path": [*options.code_search_path, *import_path()]},
+        extra={"namespace": namespace},
         meanwhile=lambda: importlib.import_module(
             "shoal.core.native.engine"
         ),  # 40 ms of imports, while the daemon makes its own
@@ -90,7 +90,11 @@ def _watch(engine: NativeEngine, control: ControlClient, daemon_pid: int) -> Non
 
 def _job_facts(options: InitOptions, namespace: str, job: int) -> dict[str, Any]:
     """What workers must be told of this job: a node that was there before knows nothing of it."""
-    facts: dict[str, Any] = {} if options.starts_cluster else {"namespace": namespace, "id": job}
+    facts: dict[str, Any] = {}
+    if not options.starts_cluster:
+        facts = {"namespace": namespace, "id": job, "import_path": import_path()}
+    if options.code_search_path:
+        facts["code_search_path"] = options.code_search_path
     if options.logging_config is not None:
         facts["logging"] = options.logging_config.to_dict()
     return facts

@@ -88,6 +88,7 @@ def _become_worker(slot: int, *, namespace: str | None) -> NativeEngine:
         name in user_variables for name in THREAD_VARIABLES
     )
     job = process.runtime_env.pop(environments.JOB, None) or {}
+    _extend_import_path(first=job.get("code_search_path", []), last=job.get("import_path", []))
     captured = process.runtime_env.pop(environments.CAPTURED_GROUP, None)
     if captured is not None:
         process.placement_group, process.captures_child_tasks = bytes.fromhex(captured), True
@@ -110,6 +111,11 @@ def _become_worker(slot: int, *, namespace: str | None) -> NativeEngine:
         LoggingConfig.from_dict(job["logging"]).apply(lambda: session.log_facts(engine))
     environments.call_setup_hook(process.runtime_env)
     return engine
+
+
+def _extend_import_path(first: list[str], last: list[str]) -> None:
+    known = {*sys.path, *first}
+    sys.path[:] = [*first, *sys.path, *(folder for folder in last if folder not in known)]
 
 
 def _function(call: Call) -> Callable[..., Any]:
