@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
@@ -94,3 +95,23 @@ def test_a_task_knows_the_resources_it_holds() -> None:
         return dict(shoal.get_runtime_context().get_assigned_resources())
 
     assert shoal.get(assigned.remote())["CPU"] == 2
+
+
+def test_calls_that_an_async_actor_runs_at_once_know_their_own_ids() -> None:
+    @shoal.remote(num_cpus=0)
+    class Meeting:
+        def __init__(self) -> None:
+            self.all_here = asyncio.Event()
+            self.here = 0
+
+        async def meet(self, parties: int) -> tuple[str | None, str | None]:
+            self.here += 1
+            if self.here == parties:
+                self.all_here.set()
+            await self.all_here.wait()
+            context = shoal.get_runtime_context()
+            return context.get_task_id(), context.get_task_name()
+
+    meeting = Meeting.remote()
+    refs = [meeting.meet.options(name=f"call {number}").remote(5) for number in range(5)]
+    assert shoal.get(refs) == [(ref.task_id().hex(), f"call {number}") for number, ref in enumerate(refs)]
