@@ -144,29 +144,41 @@ def test_an_actor_that_exits_with_an_error_is_restarted_anew() -> None:
     assert shoal.get(counter.add.remote()) == 11
 
 
-def test_what_an_actor_registered_with_atexit_runs_when_it_leaves(tmp_path: Path) -> None:
-    @shoal.remote(num_cpus=0)
-    class Leaver:
-        def __init__(self, path: Path) -> None:
-            import atexit
+@shoal.remote(num_cpus=0)
+class Leaver:
+    """Leaves marks when it ends in an orderly way."""
 
-            atexit.register(path.write_text, "left")
+    def __init__(self, folder: Path) -> None:
+        import atexit
 
-        def ready(self) -> bool:
-            return True
+        self.folder = folder
+        atexit.register((folder / "atexit").touch)
 
-        def exit(self) -> None:
-            shoal.actor.exit_actor()
+    def pid(self) -> int:
+        return os.getpid()
 
-    for number, end in enumerate(("call", "handle")):
-        path = tmp_path / str(number)
-        leaver = Leaver.remote(path)
-        assert shoal.get(leaver.ready.remote())
-        if end == "call":
-            leaver.exit.remote()
-        del leaver
-        gc.collect()
-        _wait_until(path.exists)
+    def exit(self) -> None:
+        shoal.actor.exit_actor()
+
+    def __ray_shutdown__(self) -> None:
+        (self.folder / "shutdown").touch()
+
+
+@pytest.mark.parametrize("end", ["exit", "terminate", "last handle", "kill"])
+def test_an_actor_that_is_not_killed_runs_its_exit_handlers(end: str, tmp_path: Path) -> None:
+    leaver = Leaver.remote(tmp_path)
+    pid = shoal.get(leaver.pid.remote())
+    if end == "exit":
+        leaver.exit.remote()
+    elif end == "terminate":
+        leaver.__ray_terminate__.remote()
+    elif end == "kill":
+        shoal.kill(leaver)
+    del leaver
+    gc.collect()
+    _wait_gone(pid)
+    marks = sorted(path.name for path in tmp_path.iterdir())
+    assert marks == ([] if end == "kill" else ["atexit", "shutdown"])
 
 
 def test_kill_ends_an_actor_and_fails_its_calls() -> None:

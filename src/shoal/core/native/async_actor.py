@@ -25,6 +25,7 @@ from shoal.core.native.execution import (
     leave,
     left_error,
     retry_is_due,
+    stop,
     task_error,
     yield_error,
 )
@@ -228,7 +229,7 @@ class _MailboxSelector(selectors.DefaultSelector):
         if service.pump() or (timeout is not None and timeout <= 0):
             return self._select(0)
         if service.is_closed():
-            leave(LEFT_STATUS)
+            stop(LEFT_STATUS)  # the daemon has ended the actor and is about to kill this process
         ready = self._select(0)
         if ready:
             return ready

@@ -203,8 +203,15 @@ def leave(status: int) -> NoReturn:
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
     finally:
+        stop(status)
+
+
+def stop(status: int) -> NoReturn:
+    """Ends this process now, as when it is killed, but with what it printed."""
+    try:
         for output in (sys.stdout, sys.stderr):
             output.flush()
+    finally:
         os._exit(status)
 
 

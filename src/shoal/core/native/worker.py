@@ -18,7 +18,7 @@ from shoal.core.logging_config import LoggingConfig
 from shoal.core.native import context, environments, named_output, threaded_actor
 from shoal.core.native.control import worker_facts
 from shoal.core.native.engine import NativeEngine
-from shoal.core.native.execution import LEFT_STATUS, THREAD_VARIABLES, Handlers, leave, task_error
+from shoal.core.native.execution import LEFT_STATUS, THREAD_VARIABLES, Handlers, leave, stop, task_error
 from shoal.core.native.node import WorkerNode
 from shoal.core.native.process_title import show_title
 from shoal.core.runtime_env import RuntimeEnv
@@ -73,7 +73,7 @@ def main_actor(slot: int, spec: bytes) -> None:
         async_actor.serve(construct, queues, class_spec, options)
     else:
         threaded_actor.serve(construct(), queues, class_spec, options)
-    leave(LEFT_STATUS)
+    stop(LEFT_STATUS)  # its mailboxes are closed: the daemon has ended the actor and is about to kill this process
 
 
 def _become_worker(slot: int, *, namespace: str | None) -> NativeEngine:
