@@ -472,7 +472,8 @@ static void set_hooks(nb::dict d) {
     return o.release().ptr();
   };
   hooks = {get("serialize"), get("raise_error"), get("store_full"), get("get"),         get("put"),
-           get("wait"),      get("loads"),       get("stream"),     get("not_attached"), get("ref_of")};
+           get("wait"),      get("loads"),       get("stream"),     get("not_attached"), get("ref_of"),
+           get("not_sent")};
 }
 
 static void add_daemon_functions(nb::module_& m) {

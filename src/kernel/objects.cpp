@@ -134,7 +134,10 @@ static PyObject* put_value(PyObject*, PyObject* value) {
 }
 
 static PyObject* put(PyObject* module, PyObject* const* args, Py_ssize_t n, PyObject* names) {
-  if (n == 1 && !names && ready_here() && !is_ref(args[0])) return put_value(module, args[0]);
+  if (n == 1 && !names && ready_here() && !is_ref(args[0])) {
+    PyObject* ref = put_value(module, args[0]);
+    return ref ? ref : not_sent(Py_None);
+  }
   return call_slow(hooks.put_slow, args, n, names);
 }
 

@@ -26,8 +26,11 @@ struct Hooks {
   PyObject* stream;          // (ObjectRef) -> what a streaming call returns
   PyObject* not_attached;    // () -> raises
   PyObject* ref_of;          // (id: bytes) -> ObjectRef
+  PyObject* not_sent;        // (error of an argument, the submitter's check) -> the error to raise
 };
 extern Hooks hooks;
+
+PyObject* not_sent(PyObject* check);  // after a failed encode: makes its TypeError say for what; null
 
 // Owns one reference.
 class Own {

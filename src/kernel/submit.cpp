@@ -152,6 +152,20 @@ static PyObject* make_returns(u32 i, u32 n, PyObject* first) {
   return list;
 }
 
+// An argument could not be pickled: the error is replaced by one that says for whom it was meant.
+PyObject* not_sent(PyObject* check) {
+  if (!PyErr_ExceptionMatches(PyExc_TypeError)) return nullptr;
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  PyErr_NormalizeException(&type, &value, &trace);
+  Own told(PyObject_CallFunctionObjArgs(hooks.not_sent, value, check, nullptr));
+  Py_XDECREF(type);
+  Py_XDECREF(value);
+  Py_XDECREF(trace);
+  if (told) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(told.get())), told.get());
+  return nullptr;
+}
+
 static PyObject* submit(PyObject* o, PyObject* const* args, size_t flagged, PyObject* names) {
   auto* s = reinterpret_cast<SubmitterObject*>(o);
   Py_ssize_t n = PyVectorcall_NARGS(flagged);
@@ -168,7 +182,7 @@ static PyObject* submit(PyObject* o, PyObject* const* args, size_t flagged, PyOb
   if (!encode_args(i, args, n, names)) {
     if (s->num_returns) arena->drop(i);
     arena->drop(i);
-    return nullptr;
+    return not_sent(s->check);
   }
   r.queue = s->queue;
   r.function = ref_record(s->function);
