@@ -42,6 +42,35 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(obj)
 
 
+class UnpicklableError(TypeError):
+    """A value that can't be sent. ``role``: what it was to be ("value", "put value", "argument", "function", "actor class")."""
+
+    def __init__(self, value: Any, reason: Exception, role: str = "value", purpose: str = "", shown: str = "") -> None:
+        self.value, self.reason, self.role = value, reason, role
+        shown = shown or _short(value)
+        path = unpicklable_part(value)
+        rule = "=" * 80
+        lines = [
+            f"Could not serialize the {role} {shown}{purpose}:",
+            rule,
+            f"Checking Serializability of {shown}",
+            rule,
+            f"{type(reason).__name__}: {reason}",
+            *([f"The part that can't be pickled is {path}."] if path else []),
+            "Look into it with shoal.util.inspect_serializability(value). Make what can't be sent inside of the task,",
+            "or give its class a __reduce__ or a serializer (shoal.util.register_serializer).",
+            rule,
+        ]
+        super().__init__("\n".join(lines))
+
+    def named(self, role: str, purpose: str = "", shown: str = "") -> UnpicklableError:
+        """The same for a value whose role is known."""
+        return UnpicklableError(self.value, self.reason, role, purpose, shown)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TypeError, self.args  # the value can't go along
+
+
 def serialize(value: Any) -> bytes | tuple[bytes, list[memoryview]]:
     """The pickle of ``value``, and its large buffers beside it.
 
@@ -65,7 +94,7 @@ def serialize(value: Any) -> bytes | tuple[bytes, list[memoryview]]:
     except RecursionError:
         raise
     except Exception as error:
-        raise _not_picklable(value, error) from error
+        raise UnpicklableError(value, error) from None
     return (stream, buffers) if buffers else stream
 
 
@@ -120,16 +149,6 @@ def _load_custom(deserializer: Callable[[Any], Any], state: Any) -> Any:
 
 # Types whose pickle names nothing of __main__, whatever is in them.
 _plain_types: set[type] = {bytearray, complex, range}
-
-
-def _not_picklable(value: Any, error: Exception) -> TypeError:
-    path = unpicklable_part(value)
-    where = f" The part that can't be pickled is {path}." if path else ""
-    return TypeError(
-        f"Could not serialize the value {_short(value)}: {type(error).__name__}: {error}.{where} "
-        "Check it with shoal.util.inspect_serializability(value), make what can't be sent inside of the task, "
-        "or give its class a __reduce__ or a serializer (shoal.util.register_serializer)."
-    )
 
 
 def _short(value: Any) -> str:

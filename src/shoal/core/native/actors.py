@@ -15,6 +15,7 @@ from shoal.core.native import exports, messages
 from shoal.core.native.classes import InfeasibleError, chosen_group
 from shoal.core.native.control import RequestFailed
 from shoal.core.native.tasks import retried, submitter
+from shoal.core.serialization import UnpicklableError
 from shoal.core.session import current_session
 from shoal.exceptions import ActorAlreadyExistsError, ActorHandleNotFoundError
 
@@ -67,7 +68,12 @@ class Actors:
         self._check_group(spec, options)
         groups = [DEFAULT_GROUP, *spec.concurrency_groups]
         mailboxes = {group: _kernel.create_queue(_kernel.my_slot(), 0, True) for group in groups}
-        ref = _kernel.create_actor_record(self._class_record(spec), args, kwargs, list(mailboxes.values()))
+        try:
+            ref = _kernel.create_actor_record(self._class_record(spec), args, kwargs, list(mailboxes.values()))
+        except UnpicklableError as error:
+            if error.role == "value":
+                raise error.named("argument", f" for a task or actor {exports.qualified_name(spec.cls)}.__init__") from None
+            raise
         actor_id = struct.pack("<Q", ref.uid) + _kernel.session_id()[:4] + engine.job_id
         state = NativeActorState(ref, actor_id, spec.without_class(), options, mailboxes)
         try:
@@ -117,6 +123,7 @@ class Actors:
             mailbox=state.mailboxes[group],
             signature=method.signature,
             name=f"{state.spec.name}.{method.name}",
+            subject=f"{state.spec.module}.{state.spec.name}.{method.name}",
             fallback=_fallback(state, method, options),
             retries=retries,
             retry_exceptions=bool(options.retried_exceptions) and retries != 0,

@@ -89,7 +89,10 @@ class NativeEngine:
 
     # -- objects
     def put(self, value: Any) -> ObjectRef:
-        return _kernel.put_value(value)
+        try:
+            return _kernel.put_value(value)
+        except serialization.UnpicklableError as error:
+            raise error.named("put value") from None
 
     def get(self, refs: Sequence[ObjectRef], timeout_s: float | None) -> list[Any]:
         try:

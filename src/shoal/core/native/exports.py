@@ -66,6 +66,12 @@ class Call:
         )
 
 
+def qualified_name(value: Any) -> str:
+    """``module.outer.<locals>.name`` of a function or class."""
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", type(value).__name__)
+    return f"{getattr(value, '__module__', None) or '__main__'}.{name}"
+
+
 class Exports:
     """What this process has exported in this session."""
 
@@ -82,7 +88,11 @@ class Exports:
             return known[1]
         if os.environ.get(OUT_OF_BAND_VARIABLE) == "0":
             serialization.dumps(value)  # raises for a reference that the code has captured
-        fresh = _kernel.put_value(value)
+        try:
+            fresh = _kernel.put_value(value)
+        except serialization.UnpicklableError as error:
+            kind, suffix = ("actor class", ".__init__") if isinstance(value, type) else ("function", "")
+            raise error.named(kind, shown=f"{qualified_name(value)}{suffix}") from None
         _kernel.mark_code(fresh)
         _check_size(_kernel.record_size(fresh.record), what)
         digest = hashlib.sha256(_kernel.raw_value(fresh)).digest()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import pickle
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from shoal import _kernel, exceptions
 from shoal.core import api, serialization, session
 from shoal.core.native.streams import stream_of
+
+if TYPE_CHECKING:
+    from shoal.core.native.tasks import Check
 
 HOLDERS_SHOWN = 8
 REF_BYTES = 28
@@ -66,6 +69,13 @@ def ref_of(binary: bytes) -> _kernel.ObjectRef:
     return lost
 
 
+def not_sent(error: TypeError, check: Check | None) -> TypeError:
+    """What a call, or a put (None), raises when ``error`` came from pickling an argument, or the value."""
+    if not isinstance(error, serialization.UnpicklableError):
+        return error
+    return error.named("put value") if check is None else error.named("argument", f" for a task or actor {check.subject}")
+
+
 def install() -> None:
     """Gives the kernel its hooks. Done once, when the package is imported."""
     _kernel.set_hooks(
@@ -80,6 +90,7 @@ def install() -> None:
             "stream": stream_of,
             "not_attached": not_attached,
             "ref_of": ref_of,
+            "not_sent": not_sent,
         }
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from shoal import _kernel
 from shoal.core.native import exports
 from shoal.core.native.classes import chosen_group
+from shoal.core.native.exports import qualified_name
 from shoal.core.remote_function import RemoteFunction
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def task_submitter(engine: NativeEngine, function: FunctionSpec, options: TaskOp
         mailbox=None,
         signature=function.signature,
         name=function.name,
+        subject=qualified_name(function.function),
         fallback=RemoteFunction(function, options).remote,
         retries=options.retry_limit,
         retry_exceptions=bool(options.retried_exceptions),
@@ -59,6 +61,7 @@ def submitter(
     mailbox: Any,
     signature: Signature,
     name: str,
+    subject: str,
     fallback: Callable[..., Any],
     retries: int,
     retry_exceptions: bool,
@@ -66,17 +69,13 @@ def submitter(
     backpressure: int,
 ) -> Callable[..., Any]:
     """A kernel submitter. Calls that the signature's summary does not settle are checked in Python first."""
-
-    def check(*args: Any, **kwargs: Any) -> None:
-        signature.check(name, args, kwargs)
-
     # A function that must have keywords sends every call through the check: no number of arguments is right by itself.
     least, most = (1, 0) if signature.needs_keywords else (signature.min_positional, signature.max_positional)
     return _kernel.Submitter(
         function=call_record,
         queue=queue,
         mailbox=mailbox,
-        check=check,
+        check=Check(signature, name, subject),
         fallback=fallback,
         too_many=too_many_pending,
         min_positional=least,
@@ -87,6 +86,20 @@ def submitter(
         streaming=returns == "streaming",
         backpressure=max(backpressure, 0),
     )
+
+
+class Check:
+    """Raises TypeError when a call's arguments do not fit. ``subject``: what is called, in full, for messages."""
+
+    __slots__ = ("name", "signature", "subject")
+
+    def __init__(self, signature: Signature, name: str, subject: str) -> None:
+        self.signature = signature
+        self.name = name
+        self.subject = subject
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        self.signature.check(self.name, args, kwargs)
 
 
 def too_many_pending(limit: int) -> NoReturn:
