@@ -31,6 +31,19 @@ def test_items_come_out_in_the_order_in_which_they_went_in() -> None:
     assert queue.empty()
 
 
+def test_a_queue_needs_no_free_cpu_unless_it_is_asked_to() -> None:
+    @shoal.remote(num_cpus=4)
+    def use_every_cpu() -> int:
+        queue = Queue()
+        queue.put(1)
+        return int(queue.get())
+
+    assert shoal.get(use_every_cpu.remote(), timeout=30) == 1
+    queue = Queue(actor_options={"num_cpus": 3})
+    queue.put(1)
+    assert shoal.available_resources()["CPU"] == 1
+
+
 def test_get_raises_empty_at_once_or_after_the_timeout() -> None:
     queue = Queue()
     for get in (queue.get_nowait, lambda: queue.get(block=False), lambda: queue.get(timeout=0.01)):

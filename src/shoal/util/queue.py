@@ -34,7 +34,8 @@ class Queue:
 
     def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:
         self.maxsize = maxsize
-        self.actor: Any = shoal.remote(_QueueActor).options(**(actor_options or {})).remote(maxsize)
+        options = {"num_cpus": 0, **(actor_options or {})}
+        self.actor: Any = shoal.remote(_QueueActor).options(**options).remote(maxsize)
 
     def __len__(self) -> int:
         return self.size()

@@ -21,11 +21,13 @@ def serve(handlers: Handlers, queues: dict[str, int], spec: ClassSpec, options: 
     limits = {DEFAULT_GROUP: options.concurrency(False), **spec.concurrency_groups}
     context.process.retire_thread = _Retirement({queue: limits[group] for group, queue in queues.items()})
     threads = []
+    all_here = threading.Event()  # calls that wait already are shared out among all threads, not taken by the first
     for group, queue in queues.items():
         extra = limits[group] - 1 if group == DEFAULT_GROUP else limits[group]
-        threads += [threading.Thread(target=_serve_one, args=(queue, handlers), daemon=True) for _ in range(extra)]
+        threads += [threading.Thread(target=_serve_one, args=(queue, handlers, all_here), daemon=True) for _ in range(extra)]
     for thread in threads:
         thread.start()
+    all_here.set()
     _kernel.run(queues[DEFAULT_GROUP], handlers, True)
     for thread in threads:
         thread.join()
@@ -51,7 +53,8 @@ class _Retirement:
         threading.Event().wait()
 
 
-def _serve_one(queue: int, handlers: Handlers) -> None:
+def _serve_one(queue: int, handlers: Handlers, all_here: threading.Event) -> None:
+    all_here.wait()
     _kernel.activate()
     try:
         _kernel.run(queue, handlers, True)
