@@ -158,9 +158,6 @@ def list_records(limit: int) -> list[dict[str, Any]]: ...
 def list_past_tasks(limit: int) -> list[dict[str, Any]]:
     """Tasks and calls that ended and that nobody refers to any more, the latest first; some thousands are remembered."""
 
-def list_past_tasks(limit: int) -> list[dict[str, Any]]:
-    """Tasks and calls that ended and that nobody refers to any more, the latest first; some thousands are remembered."""
-
 def session_id() -> bytes: ...
 def forked() -> bool:
     """Whether this process is a fork of one that had an arena attached."""
