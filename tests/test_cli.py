@@ -46,6 +46,8 @@ def test_version_is_said() -> None:
         (["start", "--head", "--port", "6379"], "--port must be 0: a local node opens no port, but got --port=6379"),
         (["start", "--head", "--num-cpus=-1"], "-1.0 is not in the range x>=0"),
         (["start", "--head", "--labels=zone"], "--labels takes pairs like zone=a,rack=7, but got 'zone'"),
+        (["start", "--head", "--labels=ray.io/zone=a"], "cannot start with the prefix `ray.io/`"),
+        (["start", "--head", "--labels-file", __file__], "--labels-file must have lines like 'zone: a'"),
         (["start", "--head", "--resources=[1]"], "--resources must be a JSON object, but got '[1]'"),
         (["status", "--address", "a:1"], "--address belongs to clusters of several machines"),
         (["up", "cluster.yaml"], "No such command 'up'"),
@@ -62,18 +64,29 @@ def test_without_a_node_status_and_stop_say_so(temporary: Path) -> None:
     assert command("stop", temporary=temporary).stdout == "No node was running.\n"
 
 
+@shoal.remote
+def facts_of_job() -> tuple[str, str]:
+    context = shoal.get_runtime_context()
+    return context.namespace, context.get_job_id()
+
+
 def test_node_is_started_joined_listed_and_stopped(temporary: Path) -> None:
-    started = command(
-        "start", "--head", "--num-cpus=3", '--resources={"disk": 2}', "--labels=zone=a", "--port=0", temporary=temporary
-    )
+    labels = temporary / "labels.yaml"
+    labels.write_text("# of this machine\n\"zone\": b\nrack: '7'\n")
+    size = ["--num-cpus=3", '--resources={"disk": 2}', "--labels=zone=a", f"--labels-file={labels}"]
+    started = command("start", "--head", *size, "--port=0", temporary=temporary)
     try:
         assert started.returncode == 0, started.stderr
         address = started.stdout.partition("--address='")[2].partition("'")[0]
         with shoal.init(address=address):
             assert shoal.cluster_resources()["CPU"] == 3.0
             assert shoal.cluster_resources()["disk"] == 2.0
-            assert shoal.nodes()[0]["Labels"]["zone"] == "a"
+            assert shoal.nodes()[0]["Labels"].items() >= {"zone": "a", "rack": "7"}.items()
             assert shoal.get(shoal.remote(os.getppid).remote()) != os.getpid()
+        for _ in range(2):
+            with shoal.init(address=address, namespace="mine"):
+                context = shoal.get_runtime_context()
+                assert shoal.get(facts_of_job.remote()) == ("mine", context.get_job_id()), "workers know whose they are"
         again = command("start", "--head", temporary=temporary)
         assert again.returncode == 1 and "a node runs already" in again.stderr
         listed = command("status", temporary=temporary).stdout

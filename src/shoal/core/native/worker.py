@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 def main_worker(slot: int) -> None:
     """Executes tasks until the daemon ends it."""
-    _become_worker(slot, namespace=None)
     named_output.install()
+    _become_worker(slot, namespace=None)
     show_title("ray::IDLE")
     signal.signal(signal.SIGINT, _interrupt_cancelled)
     _kernel.run(0, Handlers(_function), False)
