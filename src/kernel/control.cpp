@@ -83,8 +83,28 @@ struct DeadTaskState {
   bool cancelled, is_actor_call;
 };
 
+// What Python names by a number is checked: a wrong one raises IndexError.
+static void within(u32 i, u32 end, const char* what) {
+  if (i >= end) throw nb::index_error((std::string("there is no ") + what + " " + std::to_string(i)).c_str());
+}
+static Record& record_at(u32 i) {
+  Arena& a = attached();
+  within(i, record_end(a), "record");
+  return a.record(i);
+}
+static Slot& slot_at(u32 i) {
+  Arena& a = attached();
+  within(i, a.head->slots_used, "slot");
+  return a.slot(i);
+}
+static Queue& queue_at(u32 i) {
+  Arena& a = attached();
+  within(i, a.head->queues_used, "queue");
+  return a.queue(i);
+}
+
 static QueueState queue_state(u32 i) {
-  Queue& q = attached().queue(i);
+  Queue& q = queue_at(i);
   u32 flags = q.flags.load();
   return {i, q.length.load(), q.class_id, q.owner, q.servers.load(), (flags & kQueueMailbox) != 0, (flags & kQueueClosed) != 0};
 }
@@ -107,9 +127,20 @@ static std::vector<QueueState> task_queues() {
   return found;
 }
 
-static void assign(u32 slot, u32 queue) { attached().assign(slot, queue); }
-static bool unassign(u32 slot) { return attached().unassign(slot); }
-static void end_worker(u32 slot) { attached().end_worker(slot); }
+static void assign(u32 slot, u32 queue) {
+  slot_at(slot);
+  if ((queue_at(queue).flags.load() & (kQueueUsed | kQueueMailbox | kQueueStream)) != kQueueUsed)
+    throw nb::value_error(("queue " + std::to_string(queue) + " is no task queue").c_str());
+  attached().assign(slot, queue);
+}
+static bool unassign(u32 slot) {
+  slot_at(slot);
+  return attached().unassign(slot);
+}
+static void end_worker(u32 slot) {
+  slot_at(slot);
+  attached().end_worker(slot);
+}
 
 static std::vector<DeadTaskState> states(const std::vector<DeadTask>& tasks) {
   std::vector<DeadTaskState> out;
@@ -142,11 +173,15 @@ static u32 error_record(Arena& a, nb::bytes error) {
   return i;
 }
 
-static void requeue(u32 i, bool front, bool use_retry) { attached().requeue(i, front, use_retry); }
+static void requeue(u32 i, bool front, bool use_retry) {
+  if ((record_at(i).state.load() & kStateMask) != kRunning) throw nb::value_error("only an execution that has begun goes back");
+  attached().requeue(i, front, use_retry);
+}
 
 // Seals a record of a dead process, or one that has not started. True: this call did it.
 static bool fail_record(u32 i, nb::bytes error) {
   Arena& a = attached();
+  record_at(i);
   u32 e = error_record(a, error);
   bool done = a.fail_abandoned(i, e);
   a.drop(e);
@@ -156,7 +191,7 @@ static bool fail_record(u32 i, nb::bytes error) {
 // 0: sealed already (or gone), 1: had not started, and is sealed now, 2: it is running; its cancel flag is set.
 static int cancel_record(u32 i, u64 uid, nb::bytes error) {
   Arena& a = attached();
-  Record& r = a.record(i);
+  Record& r = record_at(i);
   if (!a.try_hold(i)) return 0;
   u32 e = 0;
   try {
@@ -238,7 +273,7 @@ static bool replace_value(nb::handle ref, nb::bytes error) {
 
 static u32 running_slot(u32 record, u64 uid) {
   Arena& a = attached();
-  return a.record(record).uid == uid ? a.executor_of(record) : 0;
+  return record_at(record).uid == uid ? a.executor_of(record) : 0;
 }
 
 // (record, ready, unreferenced): what happened to an actor; record 0: nothing more.
@@ -254,9 +289,10 @@ static std::tuple<u32, bool, bool> pop_control() {
   return {i, true, (seen & kUnreferencedFlag) != 0};
 }
 
-static void end_actor(u32 i) { attached().record(i).flags |= kActorEnded; }
+static void end_actor(u32 i) { record_at(i).flags |= kActorEnded; }
 
 static nb::object hold(u32 i) {
+  record_at(i);
   if (!attached().try_hold(i)) throw nb::value_error("the record is being freed");
   return nb::steal(adopt_ref(i));
 }
@@ -454,6 +490,7 @@ static nb::bytes raw_value(nb::handle ref) {
 static void send_call(u32 queue, nb::handle function) {
   if (!is_ref(function.ptr()) || !check_ref(function.ptr())) throw nb::type_error("an ObjectRef of this session is needed");
   Arena& a = attached();
+  if (!(queue_at(queue).flags.load() & kQueueMailbox)) throw nb::value_error("send_call needs a mailbox");
   u32 i = a.new_record(kCall);
   Record& r = a.record(i);
   r.count.store(1);
@@ -494,23 +531,28 @@ static void add_daemon_functions(nb::module_& m) {
   m.def("reserve_slot", [](u32 role) { return attached().reserve_slot(role); });
   m.def("adopt_slot", [](u32 slot) {
     if (!arena) throw std::runtime_error("no arena is attached");
+    if (!slot || slot >= arena->head->slots_used) throw nb::index_error("adopt_slot needs a reserved slot");
     arena->closed = false;
     arena->adopt_slot(slot);
     arena_epoch++;
   });
   m.def("my_slot", [] { return attached().me; });
-  m.def("set_slot_pid", [](u32 slot, u32 pid) { attached().slot(slot).pid = pid; });
-  m.def("set_slot_job", [](u32 slot, u32 job) { attached().slot(slot).job = job; });
-  m.def("set_kill_reason", [](u32 slot, u32 reason) { attached().slot(slot).kill_reason = reason; });
-  m.def("set_lent", [](u32 slot, bool lent) { attached().slot(slot).lent = lent; });
+  m.def("set_slot_pid", [](u32 slot, u32 pid) { slot_at(slot).pid = pid; });
+  m.def("set_slot_job", [](u32 slot, u32 job) { slot_at(slot).job = job; });
+  m.def("set_kill_reason", [](u32 slot, u32 reason) { slot_at(slot).kill_reason = reason; });
+  m.def("set_lent", [](u32 slot, bool lent) { slot_at(slot).lent = lent; });
   m.def("slot_state", [](u32 i) {
-    Slot& s = attached().slot(i);
+    Slot& s = slot_at(i);
     return SlotState{s.pid,     s.role, s.queue, s.running, 0, s.kill_reason, s.running_since_ns, s.executed, s.blocked.load() > 0,
                      s.sleeping.load() > 0};
   });
-  m.def("repair_slot", [](u32 slot) { return states(attached().repair_slot(slot)); });
+  m.def("repair_slot", [](u32 slot) {
+    slot_at(slot);
+    if (slot == attached().me) throw nb::value_error("a process can't repair itself");
+    return states(attached().repair_slot(slot));
+  });
   m.def("orphaned_tasks", [](u32 owner) { return states(attached().orphaned(owner)); });
-  m.def("slot_submitted", [](u32 slot) { return attached().slot(slot).submitted != 0; });
+  m.def("slot_submitted", [](u32 slot) { return slot_at(slot).submitted != 0; });
   m.def("free_queues_of", [](u32 owner) {
     Arena& a = attached();
     for (u32 i = 2; i < a.head->queues_used; i++) {
@@ -532,16 +574,21 @@ static void add_queue_functions(nb::module_& m) {
   m.def("create_queue", [](u32 owner, u32 class_id, bool is_mailbox) {
     return attached().new_queue(owner, class_id, is_mailbox ? u32(kQueueMailbox) : 0u);
   });
-  m.def("serve_mailbox", [](u32 queue) { attached().queue(queue).class_id = attached().me; });
+  m.def("serve_mailbox", [](u32 queue) { queue_at(queue).class_id = attached().me; });
   m.def("close_queue", [](u32 queue, nb::bytes error) {
     Arena& a = attached();
+    if (!(queue_at(queue).flags.load() & kQueueUsed)) throw nb::value_error("the queue is not in use");
     u32 e = error_record(a, error);
     u32 n = a.close_queue(queue, e);
     a.drop(e);
     return n;
   });
-  m.def("free_queue", [](u32 queue) { attached().free_queue(queue); });
-  m.def("rename_queue_class", [](u32 queue, u32 class_id) { attached().queue(queue).class_id = class_id; });
+  m.def("free_queue", [](u32 queue) {
+    queue_at(queue);
+    if (queue < 2) throw nb::value_error("the control queue is never freed");
+    attached().free_queue(queue);
+  });
+  m.def("rename_queue_class", [](u32 queue, u32 class_id) { queue_at(queue).class_id = class_id; });
   m.def("queue_state", queue_state);
   m.def("task_queues", task_queues);
   m.def("pop_control", pop_control);
@@ -550,29 +597,34 @@ static void add_queue_functions(nb::module_& m) {
   m.def("unassign", unassign);
   m.def("end_worker", end_worker);
   m.def("set_starving", [](bool on) { attached().head->starving = on; });
-  m.def("wake_slot", [](u32 slot) { attached().wake_slot(slot); });
+  m.def("wake_slot", [](u32 slot) {
+    slot_at(slot);
+    attached().wake_slot(slot);
+  });
   m.def("wait_doorbell", wait_doorbell);
   m.def("ring_doorbell", [] { attached().ring(); });
   m.def("activate", [] { attached().activate(); });
   m.def("deactivate", [] { attached().deactivate(); });
   m.def("may_spin", [] { return attached().may_spin(); });
-  m.def("queue_length", [](u32 queue) { return attached().queue(queue).length.load(); });
-  m.def("queue_closed", [](u32 queue) { return (attached().queue(queue).flags.load() & kQueueClosed) != 0; });
+  m.def("queue_length", [](u32 queue) { return queue_at(queue).length.load(); });
+  m.def("queue_closed", [](u32 queue) { return (queue_at(queue).flags.load() & kQueueClosed) != 0; });
 }
 
 static void add_record_functions(nb::module_& m) {
-  m.def("record_state", [](u32 i) { return attached().record(i).state.load() & kStateMask; });
-  m.def("record_uid", [](u32 i) { return u64(attached().record(i).uid); });
-  m.def("record_is_error", [](u32 i) { return (attached().record(i).state.load() & kErrorFlag) != 0; });
-  m.def("record_count", [](u32 i) { return attached().record(i).count.load(); });
-  m.def("record_kind", [](u32 i) { return u32(attached().record(i).kind); });
-  m.def("record_size", [](u32 i) { return u64(attached().record(i).value_size); });
-  m.def("record_where", [](u32 i) { return u32(attached().record(i).where); });
-  m.def("record_pid", [](u32 i) { return attached().slot(attached().record(i).owner).pid.load(); });
-  m.def("record_cancelled", [](u32 i) { return (attached().record(i).state.load() & kCancelFlag) != 0; });
-  m.def("record_actor", [](u32 i) { return attached().record(i).actor; });
-  m.def("record_name", [](u32 i) { return text_of(attached().record(i).function); });
+  m.def("record_state", [](u32 i) { return record_at(i).state.load() & kStateMask; });
+  m.def("record_uid", [](u32 i) { return u64(record_at(i).uid); });
+  m.def("record_is_error", [](u32 i) { return (record_at(i).state.load() & kErrorFlag) != 0; });
+  m.def("record_count", [](u32 i) { return record_at(i).count.load(); });
+  m.def("record_kind", [](u32 i) { return u32(record_at(i).kind); });
+  m.def("record_size", [](u32 i) { return u64(record_at(i).value_size); });
+  m.def("record_where", [](u32 i) { return u32(record_at(i).where); });
+  m.def("record_pid", [](u32 i) { return attached().slot(record_at(i).owner).pid.load(); });
+  m.def("record_cancelled", [](u32 i) { return (record_at(i).state.load() & kCancelFlag) != 0; });
+  m.def("record_actor", [](u32 i) { return record_at(i).actor; });
+  m.def("record_name", [](u32 i) { return text_of(record_at(i).function); });
   m.def("read_record", [](u32 i) {
+    record_at(i);
+    if (!attached().sealed(i)) throw nb::value_error("the record is not sealed");
     bool is_error;
     PyObject* value = decode_value(i, &is_error);
     if (!value) throw nb::python_error();
@@ -580,8 +632,14 @@ static void add_record_functions(nb::module_& m) {
   });
   m.def("hold", hold);
   m.def("find_record", find_record);
-  m.def("keep", [](u32 i) { return attached().try_hold(i); });
-  m.def("release", [](u32 i) { attached().drop(i); });
+  m.def("keep", [](u32 i) {
+    record_at(i);
+    return attached().try_hold(i);
+  });
+  m.def("release", [](u32 i) {
+    if (!record_at(i).count.load()) throw nb::value_error("nobody holds the record");
+    attached().drop(i);
+  });
   m.def("function_record", function_record);
   m.def("task_of_ref", task_of_ref);
   m.def("raw_value", raw_value);

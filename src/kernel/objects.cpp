@@ -223,7 +223,7 @@ static PyObject* wait(PyObject*, PyObject* const* args, Py_ssize_t n, PyObject* 
 }
 
 static PyObject* is_sealed(PyObject*, PyObject* ref) {
-  if (!is_ref(ref) || !check_ref(ref)) return nullptr;
+  if (!need_ref(ref)) return nullptr;
   return PyBool_FromLong(arena->sealed(ref_record(ref)));
 }
 
@@ -249,7 +249,7 @@ static PyObject* next_item(PyObject*, PyObject* args) {
 
 // stream_state(ref) -> (unread items, sealed)
 static PyObject* stream_state(PyObject*, PyObject* ref) {
-  if (!is_ref(ref) || !check_ref(ref)) return nullptr;
+  if (!need_ref(ref)) return nullptr;
   Record& r = arena->record(ref_record(ref));
   bool sealed = arena->sealed(ref_record(ref));
   return Py_BuildValue("IO", r.stream ? arena->queue(r.stream).length.load() : 0u, sealed ? Py_True : Py_False);

@@ -66,6 +66,11 @@ PyObject* new_ref(u32 record);      // takes one count more
 PyObject* adopt_ref(u32 record);    // the caller's count becomes the handle's
 inline bool is_ref(PyObject* o) { return Py_TYPE(o) == RefType; }
 bool check_ref(PyObject* o);        // of this session? else raises
+inline bool need_ref(PyObject* o) {
+  if (is_ref(o)) return check_ref(o);
+  PyErr_Format(PyExc_TypeError, "an ObjectRef is needed, but got %R", o);
+  return false;
+}
 inline u32 ref_record(PyObject* o) { return reinterpret_cast<RefObject*>(o)->record; }
 bool add_ref_type(PyObject* module);
 
@@ -111,6 +116,34 @@ template <class F> bool waiting(F wait, Arena::Wait* result) {
   }
 }
 
-inline i64 deadline_of(double timeout_s) { return timeout_s < 0 ? -1 : i64(now_ns()) + i64(timeout_s * 1e9); }
+// A year is for ever; so is what is no number.
+inline i64 deadline_of(double timeout_s) {
+  constexpr double kForeverS = 366 * 86400.0;
+  return timeout_s >= 0 && timeout_s < kForeverS ? i64(now_ns()) + i64(timeout_s * 1e9) : -1;
+}
+
+inline u32 record_end(const Arena& a) {
+  u32 segments = a.head->segments_used.load();
+  return (segments < kMaxSegments ? segments : kMaxSegments) * kSegmentRecords;
+}
+
+// Numbers from Python. False: an exception is set.
+inline bool check_number(u32 i, u32 end, const char* what) {
+  if (i && i < end) return true;
+  PyErr_Format(PyExc_IndexError, "there is no %s %u", what, i);
+  return false;
+}
+inline bool queue_of(PyObject* number, u32* queue) {
+  unsigned long n = PyLong_AsUnsignedLong(number);
+  if (PyErr_Occurred() || !require_arena()) return false;
+  *queue = n > 0xffffffffu ? 0xffffffffu : u32(n);
+  return check_number(*queue, arena->head->queues_used, "queue");
+}
+inline bool record_of(PyObject* number, u32* record) {
+  unsigned long n = PyLong_AsUnsignedLong(number);
+  if (PyErr_Occurred() || !require_arena()) return false;
+  *record = n > 0xffffffffu ? 0xffffffffu : u32(n);
+  return check_number(*record, record_end(*arena), "record");
+}
 
 }  // namespace shoal

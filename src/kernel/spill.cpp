@@ -25,7 +25,7 @@ std::string Arena::file_of(u64 uid) const {
 
 static bool disk_has_room(const char* folder, u64 bytes) {
   struct statvfs s;
-  if (statvfs(folder, &s) != 0) return false;
+  if (statvfs(folder, &s) != 0) return true;  // what is wrong with the folder is told by opening the file
   double total = double(s.f_blocks) * double(s.f_frsize);
   double free = double(s.f_bavail) * double(s.f_frsize);
   return free - double(bytes) >= total * (1 - kDiskLimit);
@@ -49,11 +49,11 @@ bool Arena::value_to_file(u32 i, const std::vector<std::pair<const void*, u64>>&
   Record& r = record(i);
   u64 bytes = 0;
   for (auto& part : parts) bytes += part.second;
+  mkdir(head->spill_directory, 0700);
   if (!disk_has_room(head->spill_directory, bytes)) {
     errno = ENOSPC;
     return false;
   }
-  mkdir(head->spill_directory, 0700);
   std::string path = file_of(r.uid);
   int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (descriptor < 0) return false;

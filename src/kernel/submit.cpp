@@ -67,6 +67,7 @@ static PyObject* mailbox_new(PyTypeObject* type, PyObject* args, PyObject* keywo
   if (!PyArg_ParseTupleAndKeywords(args, keywords, "IO!pi", const_cast<char**>(names), &queue, RefType, &actor, &ordered,
                                    &max_pending))
     return nullptr;
+  if (!require_arena() || !check_ref(actor) || !check_number(queue, arena->head->queues_used, "queue")) return nullptr;
   MailboxObject* m = PyObject_New(MailboxObject, type);
   if (!m) return nullptr;
   m->queue = queue;
@@ -262,6 +263,8 @@ static PyObject* submitter_new(PyTypeObject* type, PyObject* args, PyObject* key
     PyErr_SetString(PyExc_TypeError, "mailbox must be a Mailbox or None");
     return nullptr;
   }
+  if (!require_arena() || !check_ref(function)) return nullptr;
+  if (mailbox == Py_None && !check_number(queue, arena->head->queues_used, "queue")) return nullptr;
   auto* s = PyObject_GC_New(SubmitterObject, type);
   if (!s) return nullptr;
   s->vectorcall = submit;
@@ -309,6 +312,9 @@ static PyObject* create_actor_record(PyObject*, PyObject* args) {
                         &mailboxes))
     return nullptr;
   if (!require_arena() || !check_ref(function)) return nullptr;
+  std::vector<u32> numbers(size_t(PyList_GET_SIZE(mailboxes)));
+  for (size_t n = 0; n < numbers.size(); n++)
+    if (!queue_of(PyList_GET_ITEM(mailboxes, Py_ssize_t(n)), &numbers[n])) return nullptr;
   std::vector<PyObject*> values(PySequence_Fast_ITEMS(positional), PySequence_Fast_ITEMS(positional) + PyTuple_GET_SIZE(positional));
   Own names(PyTuple_New(PyDict_GET_SIZE(keywords)));
   PyObject *key, *value;
@@ -331,7 +337,7 @@ static PyObject* create_actor_record(PyObject*, PyObject* args) {
   r.queued_ns = now_ns();
   u32 previous = 0;
   for (Py_ssize_t n = 0; n < PyList_GET_SIZE(mailboxes); n++) {
-    u32 q = u32(PyLong_AsUnsignedLong(PyList_GET_ITEM(mailboxes, n)));
+    u32 q = numbers[size_t(n)];
     if (previous) {
       arena->queue(previous).next_free = q;
     } else {
@@ -346,7 +352,7 @@ static PyObject* create_actor_record(PyObject*, PyObject* args) {
 
 // start_actor(ref): the control plane knows of it; now its arguments may make it ready.
 static PyObject* start_actor(PyObject*, PyObject* ref) {
-  if (!is_ref(ref) || !check_ref(ref)) return nullptr;
+  if (!need_ref(ref)) return nullptr;
   u32 i = ref_record(ref);
   arena->record(i).state.store(kPending, std::memory_order_release);
   arena->submit(i);

@@ -91,7 +91,7 @@ struct Options {
   u32 drivers{3};
   u32 workers{3};
   u64 seed{1};
-  u64 arena_bytes{16 << 20};
+  u64 arena_bytes{2 << 20};
   std::string folder;  // for spilled values
 };
 void run_threads(const Options& options);
