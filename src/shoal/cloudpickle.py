@@ -32,11 +32,11 @@ __all__ = [
 
 
 def dumps_debug(obj: Any, protocol: int | None = None, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
-    """``dumps``; when that fails, what can't be pickled is printed before the error is raised."""
+    """``dumps``; when that fails, the part that can't be pickled is printed before the error is raised."""
     try:
         return dumps(obj, protocol=protocol, buffer_callback=buffer_callback)  # type: ignore[no-any-return]
     except Exception:
-        from shoal.util.check_serialize import inspect_serializability  # only when something is wrong
+        from shoal.core.serialization import unpicklable_part  # only when something is wrong
 
-        inspect_serializability(obj)
+        print(f"This can't be pickled: {unpicklable_part(obj) or repr(obj)}")
         raise

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from shoal import _kernel
+from shoal.core.native import session_folder
 
 WELCOME = struct.Struct("<4sII")
 WELCOME_MAGIC = b"SHL1"
@@ -79,12 +80,15 @@ def _run(config: dict[str, Any], driver: socket.socket | None) -> None:
         os._exit(1)
     if driver is not None:
         socket.send_fds(driver, [WELCOME.pack(WELCOME_MAGIC, driver_slot, queue)], [arena_fd])
+    # Before the first worker runs: its first task may submit others, while the daemon still makes itself ready.
+    server = session_folder.listen(config["session_folder"])
     link, zygote_end = socket.socketpair()
     pipes = [(*_pipe(), *_pipe()) for _ in slots]
     daemon_pid = os.getpid()
     zygote_pid = os.fork()
     if zygote_pid == 0:
         link.close()
+        server.close()
         if driver is not None:
             driver.close()
         for out, _, err, _ in pipes:
@@ -101,7 +105,7 @@ def _run(config: dict[str, Any], driver: socket.socket | None) -> None:
     from shoal.node.daemon import Daemon
 
     first = [(slot, pipe[0], pipe[2]) for slot, pipe in zip(slots, pipes, strict=True)]
-    status = Daemon(config, arena_fd, link, zygote_pid, driver, driver_slot, first, queue).run()
+    status = Daemon(config, arena_fd, link, zygote_pid, driver, driver_slot, server, first, queue).run()
     sys.stdout.flush()
     os._exit(status)
 

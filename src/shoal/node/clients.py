@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from shoal import _kernel
 from shoal.core.native import messages as m
-from shoal.core.native import session_folder
 from shoal.node.connection import Connection
 from shoal.node.events import DriverConnected
 
@@ -42,13 +41,8 @@ class Clients:
         if driver is not None:
             self.embedded_client = self._add(driver, driver_slot, True).number
 
-    def listen(self, folder: str) -> None:
-        """At ``folder``/daemon.sock. The folder is its owner's alone; peers are checked besides."""
-        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        with session_folder.socket_address(folder) as address:
-            server.bind(address)
-            os.chmod(address, 0o600)
-        server.listen(512)
+    def serve(self, server: socket.socket) -> None:
+        """Answers who has connected to the listening ``server`` and who will. Peers are checked."""
         server.setblocking(False)
         self._server = server
         self._daemon.loop.add_reader(server.fileno(), self._accept)

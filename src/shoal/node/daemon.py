@@ -60,10 +60,12 @@ class Daemon:
         zygote_pid: int,
         driver: socket.socket | None,
         driver_slot: int,
+        server: socket.socket,
         first: list[tuple[int, int, int]],
         first_queue: int = 0,
     ) -> None:
         self.config = config
+        self._server = server
         self.loop = EventLoop()
         self.embedded = driver is not None
         from shoal.core.labels import matches
@@ -103,7 +105,7 @@ class Daemon:
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(self._bell_write, warn_on_full_buffer=False)
-        self.clients.listen(self.config["session_folder"])
+        self.clients.serve(self._server)
         self.loop.add_reader(self._bell_read, self._on_bell)
         threading.Thread(target=self._listen_to_doorbell, name="doorbell", daemon=True).start()
         self.look()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,14 @@ def test_logs_can_be_kept(tmp_path: Path) -> None:
     (folder / "logs" / "a.log").write_text("line")
     session_folder.remove(str(folder), spill, keep_logs=True)
     assert [path.name for path in folder.iterdir()] == ["logs"]
+
+
+def test_who_connects_before_the_daemon_is_ready_waits_for_it(tmp_path: Path) -> None:
+    with session_folder.listen(str(tmp_path)) as server:
+        assert (tmp_path / session_folder.SOCKET_NAME).stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as early, session_folder.socket_address(str(tmp_path)) as address:
+            early.connect(address)
+            early.sendall(b"hello")
+            accepted, _ = server.accept()
+            with accepted:
+                assert accepted.recv(5) == b"hello"

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 import stat
 from collections.abc import Iterator
 
 LOCK_NAME = "daemon.lock"
 SOCKET_NAME = "daemon.sock"
+CONNECTIONS_WAITING_MAX = 512
 SOCKET_PATH_BYTES_MAX = 108
 
 
@@ -64,6 +66,16 @@ def socket_address(folder: str) -> Iterator[str]:
         yield f"/proc/self/fd/{fd}/{SOCKET_NAME}"
     finally:
         os.close(fd)
+
+
+def listen(folder: str) -> socket.socket:
+    """The daemon's socket in the folder, which is its owner's alone. Who connects is answered when the daemon is ready."""
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    with socket_address(folder) as address:
+        server.bind(address)
+        os.chmod(address, 0o600)
+    server.listen(CONNECTIONS_WAITING_MAX)
+    return server
 
 
 def lock(folder: str) -> int:
