@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PRELOAD_DELAY_S = 0.2
 SUCCESSOR_ATTEMPTS_MAX = 16
 """So many modules that start threads may be left out before the successor is given up."""
+FAILED_STARTS_MAX = 3
+"""After so many zygotes in a row that end before they are ready the node ends: nothing would ever run, and everybody wait."""
 
 
 class _Zygote:
@@ -40,6 +42,7 @@ class Zygotes:
         self._doomed: set[int] = set()
         self._generations = 0
         self._attempts = 0
+        self._failed_starts = 0
         self._modules: list[str] = []
         self._excluded: set[str] = set()
         self._to_close: deque[tuple[_Zygote, list[int]]] = deque()
@@ -172,6 +175,11 @@ class Zygotes:
                 os.waitpid(zygote.pid, 0)
             except ChildProcessError:
                 zygote.pid = 0
+            self._failed_starts = 0 if zygote.ready else self._failed_starts + 1
+            if self._failed_starts >= FAILED_STARTS_MAX:
+                print("no zygote comes up, see zygote.log: the node ends", file=sys.stderr, flush=True)
+                self._daemon.end(1)
+                return
             self._restart_root()
         if dead:
             self._daemon.zygote_lost(dead)
