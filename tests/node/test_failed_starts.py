@@ -15,7 +15,12 @@ def test_a_node_whose_zygotes_never_come_up_ends(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(shoal.__file__).parents[1])}
     command = [sys.executable, "-m", "shoal.node", "--session-folder", str(folder), "--keep-logs"]
     done = subprocess.run(
-        [*command, "--worker-module", "no_such_module"], capture_output=True, text=True, timeout=60, env=environment
+        [*command, "--worker-module", "no_such_module"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 1
     assert "no zygote comes up" in done.stderr
