@@ -254,8 +254,8 @@ class TuneGridSearchCV(_TuneSearch):
 class TuneSearchCV(_TuneSearch):
     """Like scikit-learn's RandomizedSearchCV: ``n_trials`` configurations of ``param_distributions`` are cross-validated.
 
-    ``param_distributions``: lists, Tune's domains, or scipy distributions. ``search_optimization``: "random", or a searcher's name
-    ("optuna", "hyperopt", ...) or instance, which learns from the scores.
+    ``param_distributions``: lists, Tune's domains, or scipy distributions. ``search_optimization``: "random", a searcher's name
+    ("optuna", "hyperopt") or instance, which learns.
     """
 
     def __init__(
