@@ -21,8 +21,8 @@ class ActorTerminated(ActorExit):
 
 
 def exit_actor() -> NoReturn:
-    """Ends the actor whose method calls this. It is not restarted; callers and queued calls get ActorDiedError, running calls
-    finish.
+    """Ends the actor whose method calls this. It is not restarted. Its callers get ActorDiedError, for this call, for those
+    that wait and for those that run on other threads.
 
     Raises TypeError outside of an actor."""
     engine = session.current_session().engine if session.is_initialized() else None  # type: ignore[union-attr]
