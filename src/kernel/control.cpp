@@ -557,7 +557,8 @@ static void add_daemon_functions(nb::module_& m) {
     Arena& a = attached();
     for (u32 i = 2; i < a.head->queues_used; i++) {
       Queue& q = a.queue(i);
-      if (q.owner == owner && (q.flags.load() & (kQueueUsed | kQueueMailbox | kQueueStream)) == kQueueUsed && !q.length.load())
+      if (q.owner == owner && (q.flags.load() & (kQueueUsed | kQueueMailbox | kQueueStream)) == kQueueUsed && !q.length.load() &&
+          !q.servers.load())
         a.free_queue(i);
     }
   });

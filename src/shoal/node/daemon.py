@@ -168,10 +168,10 @@ class Daemon:
         orphans = dead_tasks(_kernel.orphaned_tasks(slot)) if _kernel.slot_submitted(slot) else []
         queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
         dead = dead_tasks(_kernel.repair_slot(slot))
+        _kernel.free_queues_of(slot)  # the others, which work or workers have, go when the brain says so
         calls_wait = self._calls_wait(slot) or any(task.is_actor_call and task.retries_left for task in dead)
         self.handle(ProcessDied(slot, pid, exit_code, dead, orphans, queues, peak_bytes, log_tail, calls_wait))
         self.executor.process_gone(slot)
-        _kernel.free_queues_of(slot)
         if self._ended is None:
             self.look()
 
@@ -190,8 +190,8 @@ class Daemon:
         orphans = dead_tasks(_kernel.orphaned_tasks(slot))
         queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
         _kernel.repair_slot(slot)
-        self.handle(DriverGone(client, slot, orphans, queues))
         _kernel.free_queues_of(slot)
+        self.handle(DriverGone(client, slot, orphans, queues))
         self.look()
 
     def on_request(self, client: int, slot: int, request_id: int, message: m.Request) -> None:
