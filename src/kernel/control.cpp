@@ -551,7 +551,10 @@ static void add_daemon_functions(nb::module_& m) {
     if (slot == attached().me) throw nb::value_error("a process can't repair itself");
     return states(attached().repair_slot(slot));
   });
-  m.def("orphaned_tasks", [](u32 owner) { return states(attached().orphaned(owner)); });
+  m.def("orphaned_tasks", [](u32 owner) {
+    slot_at(owner);
+    return states(attached().orphaned(owner));
+  });
   m.def("slot_submitted", [](u32 slot) { return slot_at(slot).submitted != 0; });
   m.def("free_queues_of", [](u32 owner) {
     Arena& a = attached();
