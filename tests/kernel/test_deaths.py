@@ -22,7 +22,8 @@ def test_a_task_that_ran_is_returned_and_can_run_again(folder: Path) -> None:
     go = folder / "go"
     ref = node.task(wait_for, retries=1)(str(go))
     worker = node.worker()
-    until(lambda: _kernel.record_state(ref.record) == _kernel.RUNNING)
+    record = ref.record
+    until(lambda: _kernel.record_state(record) == _kernel.RUNNING)
     [dead] = node.kill(worker)
     assert (dead.record, dead.uid, dead.retries_left, dead.name) == (ref.record, ref.uid, 1, "wait_for")
     _kernel.requeue(dead.record)

@@ -134,17 +134,21 @@ def test_a_stream_waits_for_its_reader(folder: Path) -> None:
     before = node.records()
     worker = node.worker()
     stream = _stream_ref(node.task(count_to, streaming=True, backpressure=3)(1000))
-    until(lambda: _kernel.stream_state(stream)[0] == 3)
+    _until_unread(stream, 3)
     items = []
     while (item := _kernel.next_item(stream, 30.0)) is not None:
         assert _kernel.stream_state(stream)[0] <= 3
         items.append(_kernel.get(item))
     assert items == list(range(1000))
     abandoned = _stream_ref(node.task(count_to, streaming=True, backpressure=1)(10**9))
-    until(lambda: _kernel.stream_state(abandoned)[0] == 1)
+    _until_unread(abandoned, 1)
     del abandoned, stream, item
     until(lambda: node.records() == before)  # its producer has noticed
     node.end(worker)
+
+
+def _until_unread(stream: Any, items: int) -> None:
+    until(lambda: _kernel.stream_state(stream)[0] == items)
 
 
 def _stream_ref(generator: Any) -> Any:

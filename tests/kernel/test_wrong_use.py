@@ -13,20 +13,71 @@ from shoal import _kernel
 from .arena_child import in_child
 from .node import Node
 
-OF_A_NUMBER = (
-    "slot_state slot_submitted orphaned_tasks repair_slot queue_state queue_length queue_closed free_queue serve_mailbox unassign "
-    "end_worker wake_slot record_state record_uid record_is_error record_count record_kind record_size record_where record_pid "
-    "record_cancelled record_actor record_name read_record hold keep release requeue take wait_mail actor_args function_ref "
-    "adopt_slot end_actor"
-).split()
-OF_ANYTHING = (
-    OF_A_NUMBER
-    + (
-        "is_sealed stream_state raw_value task_of_ref start_actor set_current spin_work get_timed next_item watch wait_refs "
-        "create_actor_record Submitter Mailbox close_queue fail_record assign cancel_record running_slot cancel_children "
-        "replace_value rename_queue_class set_slot_pid send_call seal_actor wait_work run"
-    ).split()
-)
+OF_A_NUMBER = [
+    "slot_state",
+    "slot_submitted",
+    "orphaned_tasks",
+    "repair_slot",
+    "queue_state",
+    "queue_length",
+    "queue_closed",
+    "free_queue",
+    "serve_mailbox",
+    "unassign",
+    "end_worker",
+    "wake_slot",
+    "record_state",
+    "record_uid",
+    "record_is_error",
+    "record_count",
+    "record_kind",
+    "record_size",
+    "record_where",
+    "record_pid",
+    "record_cancelled",
+    "record_actor",
+    "record_name",
+    "read_record",
+    "hold",
+    "keep",
+    "release",
+    "requeue",
+    "take",
+    "wait_mail",
+    "actor_args",
+    "function_ref",
+    "adopt_slot",
+    "end_actor",
+]
+OF_ANYTHING = OF_A_NUMBER + [
+    "is_sealed",
+    "stream_state",
+    "raw_value",
+    "task_of_ref",
+    "start_actor",
+    "set_current",
+    "spin_work",
+    "get_timed",
+    "next_item",
+    "watch",
+    "wait_refs",
+    "create_actor_record",
+    "Submitter",
+    "Mailbox",
+    "close_queue",
+    "fail_record",
+    "assign",
+    "cancel_record",
+    "running_slot",
+    "cancel_children",
+    "replace_value",
+    "rename_queue_class",
+    "set_slot_pid",
+    "send_call",
+    "seal_actor",
+    "wait_work",
+    "run",
+]
 
 BEYOND = st.one_of(st.integers(min_value=2**25), st.integers(max_value=-1), st.sampled_from([2**31, 2**32 - 1, 2**32, 2**64]))
 NOT_NUMBERS = st.one_of(
