@@ -118,8 +118,9 @@ void Arena::push_ready(u32 first, bool again) {
       discard(i);
       return;
     }
+    // Its count of the actor is ours from here on: once it is linked, others may discard it, and must not give the count back too.
+    r.flags &= u8(~kHoldsActor);
     if (!link(qi, i, false, &follower)) {
-      r.flags &= u8(~kHoldsActor);  // dropped below, after the mailbox's error was read
       fail_unsealed(i, queue(qi).error_record);
       self->push_record.store(0);
       if (holds_actor) drop(actor);

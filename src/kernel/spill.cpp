@@ -87,7 +87,13 @@ bool Arena::spill_one(u32 i) {
   bool done = false;
   u32 free = 0;
   bool sealed = (r.state.load(std::memory_order_acquire) & kStateMask) == kSealed;
-  if (sealed && r.where == kBlock && !r.args_size && r.pins.compare_exchange_strong(free, kSpilling | me)) {
+  if (sealed && r.where == kBlock && r.pins.compare_exchange_strong(free, kSpilling | me)) {
+    if (r.where != kBlock || r.args_size) {  // somebody else has just moved it, or replaced it
+      r.pins.store(0);
+      strike(entry);
+      drop(i);
+      return false;
+    }
     u64 offset = r.value_offset;
     const u8* bytes = heap(offset);
     const u32* held = nullptr;

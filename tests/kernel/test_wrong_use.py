@@ -49,7 +49,8 @@ OF_A_NUMBER = [
     "adopt_slot",
     "end_actor",
 ]
-OF_ANYTHING = OF_A_NUMBER + [
+OF_ANYTHING = [
+    *OF_A_NUMBER,
     "is_sealed",
     "stream_state",
     "raw_value",
