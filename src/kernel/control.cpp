@@ -279,11 +279,17 @@ static u32 running_slot(u32 record, u64 uid) {
 // (record, ready, unreferenced): what happened to an actor; record 0: nothing more.
 static std::tuple<u32, bool, bool> pop_control() {
   Arena& a = attached();
-  u32 i = a.pop_item(1);
-  if (!i) return {0, false, false};
+  u32 i = 0;
+  u32 seen = 0;
+  for (;;) {
+    i = a.pop_item(1);
+    if (!i) return {0, false, false};
+    seen = a.record(i).state.load();
+    if (!(a.record(i).flags & kActorEnded)) break;
+    if (seen & kUnreferencedFlag) a.drop(i);  // it ended before it came to be popped: our count is all that is left of it
+  }
   Record& r = a.record(i);
-  u32 seen = r.state.load();
-  if ((seen & kStateMask) != kQueued) return {i, false, true};
+  if ((seen & kStateMask) != kQueued) return {i, false, (seen & kUnreferencedFlag) != 0};
   while (!r.state.compare_exchange_weak(seen, (seen & ~kStateMask) | kRunning)) {
   }
   return {i, true, (seen & kUnreferencedFlag) != 0};

@@ -272,8 +272,9 @@ std::vector<DeadTask> Arena::orphaned(u32 owner) {
   for (u32 i = next_record(0); i < end; i = next_record(i)) {
     Record& r = record(i);
     u32 plain = r.state.load(std::memory_order_relaxed) & kStateMask;
-    // What runs is ended by who runs it, or by that one's death.
-    if (r.owner != owner || plain < kPending || plain >= kRunning || r.kind == kObject || r.kind == kReturn) continue;
+    // What runs is ended by who runs it, or by that one's death; actors by the daemon, which knows who outlives its owner.
+    if (r.owner != owner || plain < kPending || plain >= kRunning || r.kind == kObject || r.kind == kReturn || r.kind == kActor)
+      continue;
     found.push_back(facts_of(i));
   }
   return found;

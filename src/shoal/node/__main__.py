@@ -6,8 +6,11 @@
 ``--session-folder DIR [--num-cpus N]``: a node that stands alone; drivers connect to DIR/daemon.sock.
 """
 
+import faulthandler
 import os
 import sys
+
+faulthandler.enable()  # a crash of the kernel says where, in the log
 
 if not __package__:
     # Run by path: this folder is on sys.path and would shadow others' modules. The package itself is executed later, by the

@@ -164,6 +164,7 @@ class Daemon:
 
     def on_died(self, slot: int, pid: int, exit_code: int, peak_bytes: int) -> None:
         """The process is reaped: what it was doing is repaired, then the brain decides."""
+        self._take_control_records()
         log_tail = self.logs.finish(slot)
         orphans = dead_tasks(_kernel.orphaned_tasks(slot)) if _kernel.slot_submitted(slot) else []
         queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
@@ -187,6 +188,7 @@ class Daemon:
         if self.embedded and client == self.clients.embedded_client:
             self.end(0)
             return
+        self._take_control_records()
         orphans = dead_tasks(_kernel.orphaned_tasks(slot))
         queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
         _kernel.repair_slot(slot)
@@ -207,6 +209,8 @@ class Daemon:
         elif isinstance(message, m.ListState):
             self.clients.reply(client, request_id, self.lists.rows(message.kind, message.limit))
         else:
+            if isinstance(message, m.KillActor):
+                self._take_control_records()
             if isinstance(message, m.GetWorkerInfo):
                 self._check_constructors()  # an actor that has just been constructed holds less than while it was
             if isinstance(message, m.AvailableResources):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +281,25 @@ def _wait_until(condition: Any, timeout_s: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.005)  # what is waited for happens in another process
+
+
+def test_a_call_cancelled_after_its_argument_came_leaves_its_actor_alive(tmp_path: Path) -> None:
+    @shoal.remote(num_cpus=0)
+    class Busy:
+        def wait_for(self, path: str) -> None:
+            while not os.path.exists(path):
+                time.sleep(0.005)
+
+        def echo(self, value: int) -> int:
+            return value
+
+    busy, gate, other = Busy.remote(), tmp_path / "gate", tmp_path / "other"
+    holding = busy.wait_for.remote(str(gate))
+    argument = Busy.remote().wait_for.remote(str(other))
+    call = busy.echo.remote(argument)  # waits for its argument, then behind the running call
+    other.touch()
+    shoal.get(argument, timeout=20)
+    shoal.cancel(call)
+    gate.touch()
+    shoal.get(holding, timeout=20)
+    assert shoal.get(busy.echo.remote(7), timeout=20) == 7

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 WORKERS_END_S = 2.0
+LOG_TAIL_BYTES = 4096
 _OTHERS = (_kernel.ROLE_DAEMON, _kernel.ROLE_WORKER, _kernel.ROLE_ACTOR)
 
 
-def fail_everything(daemon_pid: int, mailboxes: Iterable[int]) -> None:
+def fail_everything(daemon_pid: int, session_folder: str, mailboxes: Iterable[int]) -> None:
     """Called once, from the thread that noticed. ``mailboxes``: of the actors this process knows."""
     from shoal.core.serialization import dumps_error
     from shoal.exceptions import LocalRayletDiedError
@@ -28,6 +29,9 @@ def fail_everything(daemon_pid: int, mailboxes: Iterable[int]) -> None:
     if not _kernel.attached():
         return
     text = f"The node daemon of this machine (pid {daemon_pid}) has died, and all work of the session with it."
+    last_words = _last_lines(os.path.join(session_folder, "logs", "daemon.log"))
+    if last_words:
+        text = f"{text} The end of its log:\n{last_words}"
     error = dumps_error(LocalRayletDiedError(text))
     slots = _dead_slots()
     for slot in slots:
@@ -67,3 +71,14 @@ def _alive(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return False
+
+
+def _last_lines(path: str) -> str:
+    """The end of a log; "" when there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - LOG_TAIL_BYTES))
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""

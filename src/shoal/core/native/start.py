@@ -85,7 +85,8 @@ def _watch(engine: NativeEngine, control: ControlClient, daemon_pid: int) -> Non
     from shoal.core.native.log_printer import LogPrinter
     from shoal.core.native.node_death import fail_everything
 
-    control.watch(LogPrinter(), lambda: fail_everything(daemon_pid, engine.actors.known_mailboxes()))
+    folder = engine.node.session_folder
+    control.watch(LogPrinter(), lambda: fail_everything(daemon_pid, folder, engine.actors.known_mailboxes()))
 
 
 def _job_facts(options: InitOptions, namespace: str, job: int) -> dict[str, Any]:
