@@ -10,8 +10,6 @@ import faulthandler
 import os
 import sys
 
-faulthandler.enable()  # a crash of the kernel says where, in the log
-
 if not __package__:
     # Run by path: this folder is on sys.path and would shadow others' modules. The package itself is executed later, by the
     # zygote.
@@ -24,4 +22,5 @@ if not __package__:
 from shoal.node.boot import main
 
 if __name__ == "__main__":
+    faulthandler.enable()  # a crash of the kernel says where, in the log
     main(sys.argv[1:])

@@ -6,6 +6,7 @@ wakes whoever waits, and closes the queues so that later calls fail as well. Val
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -38,7 +39,8 @@ def fail_everything(daemon_pid: int, session_folder: str, mailboxes: Iterable[in
         for task in _kernel.repair_slot(slot):
             _kernel.fail_record(task.record, error)
     for queue in [*(state.queue for state in _kernel.task_queues()), *mailboxes]:
-        _kernel.close_queue(queue, error)
+        with contextlib.suppress(ValueError):  # the mailbox of an actor that had ended
+            _kernel.close_queue(queue, error)
     for slot in [_kernel.my_slot(), *slots]:
         for task in _kernel.orphaned_tasks(slot):
             _kernel.fail_record(task.record, error)

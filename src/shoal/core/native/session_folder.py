@@ -58,7 +58,7 @@ def socket_address(folder: str) -> Iterator[str]:
     """The path of the daemon's socket, for bind or connect. A path too long for a socket's name goes by the folder's
     descriptor."""
     path = os.path.join(folder, SOCKET_NAME)
-    if len(os.fsencode(path)) < SOCKET_PATH_BYTES_MAX:
+    if len(os.fsencode(path)) + len(".new") < SOCKET_PATH_BYTES_MAX:
         yield path
         return
     fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -72,9 +72,12 @@ def listen(folder: str) -> socket.socket:
     """The daemon's socket in the folder, which is its owner's alone. Who connects is answered when the daemon is ready."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     with socket_address(folder) as address:
-        server.bind(address)
-        os.chmod(address, 0o600)
-    server.listen(CONNECTIONS_WAITING_MAX)
+        # Under its name only when it listens: who sees the name may connect.
+        unnamed = address + ".new"
+        server.bind(unnamed)
+        os.chmod(unnamed, 0o600)
+        server.listen(CONNECTIONS_WAITING_MAX)
+        os.rename(unnamed, address)
     return server
 
 
