@@ -20,3 +20,26 @@ def test_every_driver_is_served_by_workers_of_its_own() -> None:
                 assert shoal.get(work.remote(), timeout=20) == f"driver-{number}"
     finally:
         cluster.shutdown()
+
+
+@shoal.remote(num_cpus=0)
+class Lasting:
+    def number(self) -> int:
+        return 7
+
+
+def test_a_detached_actor_outlives_a_driver_that_leaves_before_it_started() -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        for number in range(10):
+            with shoal.init(cluster.address, namespace="theirs", log_to_driver=False):
+                Lasting.options(name=f"lasting-{number}", lifetime="detached").remote()
+                Lasting.options(name=f"fleeting-{number}").remote()
+        with shoal.init(cluster.address, namespace="theirs", log_to_driver=False):
+            assert sorted(shoal.util.list_named_actors()) == sorted(f"lasting-{number}" for number in range(10))
+            for number in range(10):
+                lasting = shoal.get_actor(f"lasting-{number}")
+                assert shoal.get(lasting.number.remote(), timeout=20) == 7
+                shoal.kill(lasting)
+    finally:
+        cluster.shutdown()
