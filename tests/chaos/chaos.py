@@ -40,7 +40,7 @@ def double(x: int) -> int:
 
 @shoal.remote(max_retries=-1)
 def slow_double(x: int, seconds: float) -> int:
-    time.sleep(seconds)
+    time.sleep(seconds)  # the work itself takes time
     return 2 * x
 
 
@@ -57,7 +57,7 @@ def tree(depth: int) -> int:
 @shoal.remote(max_retries=-1)
 def count_up(n: int) -> Any:
     for i in range(n):
-        time.sleep(0.001)
+        time.sleep(0.001)  # the work itself takes time
         yield i
 
 

@@ -288,7 +288,7 @@ def test_a_call_cancelled_after_its_argument_came_leaves_its_actor_alive(tmp_pat
     class Busy:
         def wait_for(self, path: str) -> None:
             while not os.path.exists(path):
-                time.sleep(0.005)
+                time.sleep(0.005)  # polling: what it waits for is in another process
 
         def echo(self, value: int) -> int:
             return value

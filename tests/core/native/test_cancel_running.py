@@ -17,7 +17,7 @@ def wait_for(path: Path) -> None:
     deadline_s = time.monotonic() + 20
     while not path.exists():
         assert time.monotonic() < deadline_s, f"{path} was not made in time"
-        time.sleep(0.005)
+        time.sleep(0.005)  # polling: what it waits for is in another process
 
 
 @shoal.remote

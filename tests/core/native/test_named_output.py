@@ -30,7 +30,7 @@ def shown(capfd: pytest.CaptureFixture[str]) -> Callable[[str], re.Match[str]]:
             found = re.search(pattern, seen, re.MULTILINE)
             if found:
                 return found
-            time.sleep(0.01)
+            time.sleep(0.01)  # polling: what it waits for is in another process
         raise AssertionError(f"no line matches {pattern!r}; there were:\n{seen}")
 
     return wait

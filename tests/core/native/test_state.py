@@ -32,7 +32,7 @@ def objects_after_a_stream() -> int:
     del stream
     deadline_s = time.monotonic() + 20
     while len(list_objects()) > 1 and time.monotonic() < deadline_s:
-        time.sleep(0.01)
+        time.sleep(0.01)  # polling: what it waits for is in another process
     return len(list_objects())
 
 
