@@ -167,9 +167,9 @@ class Daemon:
         self._take_control_records()
         log_tail = self.logs.finish(slot)
         orphans = dead_tasks(_kernel.orphaned_tasks(slot)) if _kernel.slot_submitted(slot) else []
-        queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
         dead = dead_tasks(_kernel.repair_slot(slot))
         _kernel.free_queues_of(slot)  # the others, which work or workers have, go when the brain says so
+        queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
         calls_wait = self._calls_wait(slot) or any(task.is_actor_call and task.retries_left for task in dead)
         self.handle(ProcessDied(slot, pid, exit_code, dead, orphans, queues, peak_bytes, log_tail, calls_wait))
         self.executor.process_gone(slot)
@@ -190,9 +190,9 @@ class Daemon:
             return
         self._take_control_records()
         orphans = dead_tasks(_kernel.orphaned_tasks(slot))
-        queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
         _kernel.repair_slot(slot)
         _kernel.free_queues_of(slot)
+        queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
         self.handle(DriverGone(client, slot, orphans, queues))
         self.look()
 
