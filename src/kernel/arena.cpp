@@ -225,6 +225,8 @@ void Arena::take_from_dead(Lock& l, u32 holder, u32 queue_to_repair) {
   if (l.holder.load() != holder) return;
   if (&l == &head->heap_lock) {
     repair_heap();
+    Slot& dead = slot(holder - 1);
+    if (u64 noted = dead.alloc_offset.load(); noted && !block_is_taken(noted)) dead.alloc_offset.store(0);
   } else if (queue_to_repair) {
     repair_queue(queue_to_repair);
   }

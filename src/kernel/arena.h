@@ -130,6 +130,7 @@ class Arena {
   u64 trim_heap(double idle_s);
   void ask_for_trim();
   u64 block_bytes(u64 offset);
+  bool block_is_taken(u64 offset);
 
   // ---- spill.cpp
   bool value_to_file(u32 record, const std::vector<std::pair<const void*, u64>>& parts);  // false: errno says why

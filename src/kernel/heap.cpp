@@ -67,6 +67,7 @@ u32 Arena::allocate_run(u32 pages) {
       if (rest) bin(p + pages, rest, stamp);
       e.length = pages;
       if (pages > 1) page(p + pages - 1).kind = kPageInner;
+      self->alloc_offset.store(u64(p) * kPageBytes);
       e.kind = kPageRun;
       h.used_pages.fetch_add(pages, std::memory_order_relaxed);
       return p;
@@ -81,6 +82,7 @@ u32 Arena::allocate_run(u32 pages) {
   u32 p = h.pages_high;
   page(p).length = pages;
   if (pages > 1) page(p + pages - 1).kind = kPageInner;
+  self->alloc_offset.store(u64(p) * kPageBytes);
   page(p).kind = kPageRun;
   h.pages_high = p + pages;
   h.used_pages.fetch_add(pages, std::memory_order_relaxed);
@@ -183,10 +185,7 @@ u64 Arena::allocate(u64 bytes, u64* noted) {
     u64 pages = align_up(bytes, kPageBytes) / kPageBytes;
     if (pages < head->pages) {
       u32 p = allocate_run(u32(pages));
-      if (p) {
-        offset = u64(p) * kPageBytes;
-        self->alloc_offset.store(offset);
-      }
+      if (p) offset = u64(p) * kPageBytes;  // noted already
     }
   }
   unlock(head->heap_lock);
@@ -234,6 +233,19 @@ void Arena::free_block(u64 offset) {
     }
   }
   unlock(head->heap_lock);
+}
+
+// Whether what a process noted before taking it was taken. The heap lock is held.
+bool Arena::block_is_taken(u64 offset) {
+  u32 p = u32(offset / kPageBytes);
+  if (p >= head->pages_high) return false;
+  if (page(p).kind == kPageRun) return true;
+  if (page(p).kind == kPageInner) p -= page(p).length;
+  u64 at = offset - u64(p) * kPageBytes;
+  if (page(p).kind != kPageSlab || at < kSlabHeadBytes) return false;
+  SlabHead* s = reinterpret_cast<SlabHead*>(heap(u64(p) * kPageBytes));
+  u64 i = (at - kSlabHeadBytes) / s->block_bytes;
+  return s->bitmap[i / 64] >> (i % 64) & 1;
 }
 
 u64 Arena::block_bytes(u64 offset) {

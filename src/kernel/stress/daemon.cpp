@@ -113,7 +113,7 @@ void Daemon::wait_and_look(i64 timeout_ns) {
   seen_ = h.doorbell.load();
   bool met = look();
   h.starving.store(!met);
-  for (int n = 0; !met && n < 50; n++) {
+  for (int n = 0; !met && n < 8; n++) {
     timespec t{0, 500'000};
     nanosleep(&t, nullptr);
     met = look();

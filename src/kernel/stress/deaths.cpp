@@ -14,7 +14,7 @@
 namespace shoal::stress {
 
 // A count that was half taken or half given back keeps a record, and what that holds.
-static constexpr u64 kLostPerDeath = 12;
+static constexpr u64 kLostPerDeath = 3;
 
 namespace {
 
@@ -50,7 +50,7 @@ class Node {
 
 Arena* new_arena(const Options& options) {
   const u8 session[8] = {8, 7, 6, 5, 4, 3, 2, 1};
-  return Arena::create(options.arena_bytes, options.folder, 2, session);
+  return Arena::create(8 * options.arena_bytes, options.folder, 2, session);  // spilling slows the work that is to be killed
 }
 
 Node::Node(const Options& options)
