@@ -22,7 +22,7 @@ def until(condition: Callable[[], Any], what: str = "") -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"never came true: {what or condition}"
-        time.sleep(0.001)
+        time.sleep(0.001)  # polling: what it waits for is in another process
 
 
 class Handlers:
