@@ -48,7 +48,14 @@ u32 Arena::repair_push(Slot& s) {
   Record& r = record(i);
   u32 state = r.state.load() & kStateMask;
   bool begun = state == kPending || state == kQueued;
-  if (begun && !in_queue(s.push_queue, i) && (r.state.load() & kStateMask) == state) {
+  // Somebody who had popped it may be giving it back at this moment: that one links it.
+  auto pushed_by_other = [&] {
+    for (u32 k = 1; k < head->slots_used; k++)
+      if (&slot(k) != &s && slot(k).role != kRoleNone && slot(k).push_record.load() == i) return true;
+    return false;
+  };
+  if (begun && !pushed_by_other() && !in_queue(s.push_queue, i) && !pushed_by_other() &&
+      (r.state.load() & kStateMask) == state) {
     push_ready(i, true);
   } else if (u32 f = r.follower.exchange(kClosed) & ~kClosed) {
     advance(f);
