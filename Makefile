@@ -58,7 +58,7 @@ test: $(VENV)/.shoal $(VENV)/.test
 	$(RUN) -m pytest $(TESTS) -n $(WORKERS)
 
 faults: $(VENV)/.shoal $(VENV)/.test
-	SHOAL_LONG_FAULTS=1 $(RUN) -m pytest tests/faults --timeout 600
+	SHOAL_FAULT_TASKS=100000 $(RUN) -m pytest tests/faults --timeout 600
 
 chaos: $(VENV)/.shoal $(VENV)/.test
 	$(RUN) tests/chaos/chaos.py --seconds $(SECONDS) --seed $(SEED)
