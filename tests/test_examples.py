@@ -19,9 +19,7 @@ EXPECTED = {
         "sum through a nested reference: 7999998000000.0\nit cannot be changed: assignment destination is read-only\n"
     ),
     "generators.py": "sums of the blocks: [0, 1000, 2000, 3000, 4000]\nfirst of an endless stream: [0, 1, 2, 3, 4]\n",
-    "tune_search.py": (
-        "trials: 8, best rate: 0.01, width: 64\naccuracy above 0.9: True, fewer epochs than without: True\n"
-    ),
+    "tune_search.py": ("trials: 8, best rate: 0.01, width: 64\naccuracy above 0.9: True, fewer epochs than without: True\n"),
     "fault_tolerance.py": (
         "the task's own exception: ZeroDivisionError: division by zero\nretry: the second attempt went well\n"
         "actor: retried after the restart\nits state is new: True\n"
