@@ -174,7 +174,7 @@ void Arena::adopt_slot(u32 i) {
   self = &slot(i);
   self->pid = u32(getpid());
   free_entries_.clear();
-  activate();
+  if (!is_daemon()) activate();  // the daemon sleeps but for moments
 }
 
 void Arena::release_slot(u32 i) {
