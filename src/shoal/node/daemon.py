@@ -167,11 +167,12 @@ class Daemon:
         self._take_control_records()
         log_tail = self.logs.finish(slot)
         orphans = dead_tasks(_kernel.orphaned_tasks(slot)) if _kernel.slot_submitted(slot) else []
-        dead = dead_tasks(_kernel.repair_slot(slot))
-        _kernel.free_queues_of(slot)  # the others, which work or workers have, go when the brain says so
         queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
+        dead = dead_tasks(_kernel.repair_slot(slot))
         calls_wait = self._calls_wait(slot) or any(task.is_actor_call and task.retries_left for task in dead)
         self.handle(ProcessDied(slot, pid, exit_code, dead, orphans, queues, peak_bytes, log_tail, calls_wait))
+        # The empty ones that the brain was not told of. Not before: what the process ran goes back to its queue, perhaps its own.
+        _kernel.free_queues_of(slot)
         self.executor.process_gone(slot)
         if self._ended is None:
             self.look()
@@ -190,10 +191,10 @@ class Daemon:
             return
         self._take_control_records()
         orphans = dead_tasks(_kernel.orphaned_tasks(slot))
-        _kernel.repair_slot(slot)
-        _kernel.free_queues_of(slot)
         queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
+        _kernel.repair_slot(slot)
         self.handle(DriverGone(client, slot, orphans, queues))
+        _kernel.free_queues_of(slot)
         self.look()
 
     def on_request(self, client: int, slot: int, request_id: int, message: m.Request) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import shoal
-from shoal.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, WorkerCrashedError
+from shoal.exceptions import ActorDiedError, ActorUnavailableError, OwnerDiedError, RayActorError, WorkerCrashedError
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -141,3 +141,16 @@ def test_an_async_stream_is_retried_on_the_exceptions_asked_for(tmp_path: Path) 
     source = Source.remote()
     stream = source.items.options(max_task_retries=1, retry_exceptions=[KeyError]).remote()
     assert [shoal.get(ref) for ref in stream] == ["first", "second"]
+
+
+def test_a_task_whose_worker_dies_as_its_owner_too_ends_with_an_error() -> None:
+    @shoal.remote(num_cpus=4, max_retries=1)
+    def nest(depth: int) -> Any:
+        if not depth:
+            os._exit(1)
+        return nest.remote(depth - 1)
+
+    found = nest.remote(3)
+    with pytest.raises((OwnerDiedError, WorkerCrashedError)):
+        while True:
+            found = shoal.get(found, timeout=30)
