@@ -171,7 +171,7 @@ class Daemon:
         dead = dead_tasks(_kernel.repair_slot(slot))
         calls_wait = self._calls_wait(slot) or any(task.is_actor_call and task.retries_left for task in dead)
         self.handle(ProcessDied(slot, pid, exit_code, dead, orphans, queues, peak_bytes, log_tail, calls_wait))
-        # The empty ones that the brain was not told of. Not before: what the process ran goes back to its queue, perhaps its own.
+        # The empty ones that the brain was not told of. Not before: what it ran goes back to its queue, perhaps its own.
         _kernel.free_queues_of(slot)
         self.executor.process_gone(slot)
         if self._ended is None:
