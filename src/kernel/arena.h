@@ -118,6 +118,10 @@ class Arena {
   void remember_task(u32 i);
   void free_record(u32 i);
   void release_args(Record& r);
+  // When an execution is over. Without arguments nothing is touched: their place may hold a spilled value's references by now.
+  void return_args(Record& r) {
+    if (r.flags & kArgsHeld) release_args(r);
+  }
   void release_value(Record& r);
   u64 trim_records();
 

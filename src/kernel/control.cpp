@@ -562,15 +562,6 @@ static void add_daemon_functions(nb::module_& m) {
     return states(attached().orphaned(owner));
   });
   m.def("slot_submitted", [](u32 slot) { return slot_at(slot).submitted != 0; });
-  m.def("free_queues_of", [](u32 owner) {
-    Arena& a = attached();
-    for (u32 i = 2; i < a.head->queues_used; i++) {
-      Queue& q = a.queue(i);
-      if (q.owner == owner && (q.flags.load() & (kQueueUsed | kQueueMailbox | kQueueStream)) == kQueueUsed && !q.length.load() &&
-          !q.servers.load())
-        a.free_queue(i);
-    }
-  });
   m.def("requeue", requeue, nb::arg("record"), nb::arg("front") = true, nb::arg("use_retry") = true);
   m.def("fail_record", fail_record);
   m.def("cancel_record", cancel_record);

@@ -72,7 +72,7 @@ void Arena::discard(u32 i) {
   u32 f = r.follower.exchange(kClosed) & ~kClosed;
   u32 actor = r.flags & kHoldsActor ? r.actor : 0;
   r.flags &= u8(~kHoldsActor);
-  release_args(r);
+  return_args(r);
   drop(i);
   if (f) advance(f);
   if (actor) drop(actor);
@@ -300,7 +300,7 @@ void Arena::restart_stream(Record& r) {
 // The execution is over and the record sealed: its arguments and its count go.
 void Arena::finish(u32 i, u32 entry_number) {
   Record& r = record(i);
-  release_args(r);  // the function stays: it is the task's name as long as somebody asks for it
+  return_args(r);  // the function stays: it is the task's name as long as somebody asks for it
   strike(entry_number);
   drop(i);
 }

@@ -108,7 +108,7 @@ struct alignas(64) Record {
   u32 queue{0};
   u32 function{0};   // counted: record of the function or method
   u64 args_offset{0};  // block, 0 = inline
-  u32 args_size{0};
+  atom<u32> args_size{0};  // 0 once the arguments are given back; then the place may hold a spilled value's references
   u32 dep_cursor{0};  // dependencies before it are sealed
   i32 retries_left{0};
   u32 num_returns{1};

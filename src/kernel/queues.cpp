@@ -126,7 +126,7 @@ void Arena::push_back(u32 i, u32 entry) {
   self->push_record.store(0, std::memory_order_release);
   if (linked) return;
   fail_unsealed(i, queue(q).error_record);
-  release_args(r);
+  return_args(r);
   drop(i);
 }
 

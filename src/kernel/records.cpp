@@ -102,7 +102,8 @@ u32 Arena::new_record(u8 kind) {
   r.value_offset = r.value_size = 0;
   r.queue = r.function = 0;
   r.args_offset = 0;
-  r.args_size = r.dep_cursor = 0;
+  r.args_size.store(0, std::memory_order_relaxed);
+  r.dep_cursor = 0;
   r.retries_left = 0;
   r.num_returns = 1;
   r.first_return = r.sibling = r.stream = r.index = 0;
@@ -130,7 +131,7 @@ void Arena::release_args(Record& r) {
     r.args_offset = 0;
     free_block(offset);
   }
-  r.args_size = 0;
+  r.args_size.store(0, std::memory_order_release);  // last: from here on whoever spills the value may use the place
 }
 
 void Arena::release_value(Record& r) {

@@ -132,7 +132,7 @@ void Arena::repair_ledger(u32 si, u32 pushed, std::vector<DeadTask>& dead) {
         if (state == kQueued && in_queue(r.queue, i)) continue;
         if (state == kQueued) r.state.store(kRunning);
         if (state == kSealed || state == kCreating) {  // it died before giving back, or as somebody else failed the record
-          release_args(r);
+          return_args(r);
           drop(i);
           continue;
         }
@@ -171,7 +171,7 @@ void Arena::requeue(u32 i, bool front, bool use_retry) {
     return;
   }
   fail_unsealed(i, queue(q).error_record);
-  release_args(r);
+  return_args(r);
   drop(i);
 }
 
@@ -193,7 +193,7 @@ bool Arena::fail_abandoned(u32 i, u32 error_record) {
   if (ran && executor_of(i)) return false;
   if (!fail_unsealed(i, error_record)) return false;
   if (ran) {  // nobody else gives the execution's count back
-    release_args(r);
+    return_args(r);
     drop(i);
   }
   return true;

@@ -6,6 +6,8 @@
 namespace shoal {
 
 static constexpr u64 kSpinNs = 50'000;
+// A signal that comes just before the sleep does not end it: whoever may be interrupted looks up now and then.
+static constexpr i64 kLookUpNs = 500'000'000;
 
 template <class Condition> bool Arena::spin(Condition condition) {
   if (condition()) return true;
@@ -43,8 +45,9 @@ template <class Condition> Arena::Wait Arena::sleep(Condition condition, i64 dea
       }
     }
     errno = 0;
-    futex_wait(s.wake, seen, left);
-    if (errno == EINTR) {
+    bool looks_up = counted && (left < 0 || left > kLookUpNs);
+    futex_wait(s.wake, seen, looks_up ? kLookUpNs : left);
+    if (errno == EINTR || (looks_up && errno == ETIMEDOUT)) {
       result = condition() ? Wait::kReady : Wait::kInterrupted;
       break;
     }

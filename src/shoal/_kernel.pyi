@@ -109,9 +109,6 @@ def serve_mailbox(queue: int) -> None: ...
 def end_worker(slot: int) -> None:
     """The worker of tasks in this slot ends its loop when it is idle."""
 
-def free_queues_of(owner_slot: int) -> None:
-    """Task queues of a dead submitter that are empty and that nobody serves."""
-
 def slot_submitted(slot: int) -> bool:
     """Whether the process has ever submitted work (else it has no orphans)."""
 

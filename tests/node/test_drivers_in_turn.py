@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shoal
+from shoal import _kernel
 from shoal.cluster_utils import Cluster
 
 
@@ -41,5 +42,17 @@ def test_a_detached_actor_outlives_a_driver_that_leaves_before_it_started() -> N
                 lasting = shoal.get_actor(f"lasting-{number}")
                 assert shoal.get(lasting.number.remote(), timeout=20) == 7
                 shoal.kill(lasting)
+    finally:
+        cluster.shutdown()
+
+
+def test_queues_of_drivers_that_left_are_given_back() -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        for _ in range(8):
+            with shoal.init(cluster.address, log_to_driver=False):
+                shoal.get(work.remote(), timeout=20)
+        with shoal.init(cluster.address, log_to_driver=False):
+            assert _kernel.memory_stats()["queues"] <= 3  # the control queue, and those of the last driver and this one
     finally:
         cluster.shutdown()

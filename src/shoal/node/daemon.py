@@ -172,7 +172,6 @@ class Daemon:
         calls_wait = self._calls_wait(slot) or any(task.is_actor_call and task.retries_left for task in dead)
         self.handle(ProcessDied(slot, pid, exit_code, dead, orphans, queues, peak_bytes, log_tail, calls_wait))
         # The empty ones that the brain was not told of. Not before: what it ran goes back to its queue, perhaps its own.
-        _kernel.free_queues_of(slot)
         self.executor.process_gone(slot)
         if self._ended is None:
             self.look()
@@ -194,7 +193,6 @@ class Daemon:
         queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
         _kernel.repair_slot(slot)
         self.handle(DriverGone(client, slot, orphans, queues))
-        _kernel.free_queues_of(slot)
         self.look()
 
     def on_request(self, client: int, slot: int, request_id: int, message: m.Request) -> None:
