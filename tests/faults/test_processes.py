@@ -13,8 +13,11 @@ from .program import PROMISE_S, SLOW_MACHINE_S, Program, children_named, until
 pytestmark = pytest.mark.fault
 
 WAITING_DRIVER = """
-    import subprocess, sys, time
+    import signal, subprocess, sys, time
     import shoal
+
+    # Background jobs of a shell start with it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     @shoal.remote
     def sleep_long():
