@@ -261,14 +261,19 @@ static void copy(void* to, const void* from, u64 bytes) {
   Py_END_ALLOW_THREADS
 }
 
-// Never-touched pages cost most of a first copy: let the system bring them in one go.
+// Never-touched pages cost most of a first copy: let the system bring them in one go. Those this process has had already are
+// left alone (a run that was given back to the system in between is brought again page by page, which is only slower).
 static void populate(u8* at, u64 bytes) {
-  if (bytes < u64(kReleaseGilBytes)) return;
+  static u8* had = nullptr;
+  static u64 had_bytes = 0;
+  if (bytes < u64(kReleaseGilBytes) || (at >= had && at + bytes <= had + had_bytes)) return;
   u8* start = reinterpret_cast<u8*>(align_up(reinterpret_cast<u64>(at), 4096));
   u64 length = (bytes - u64(start - at)) & ~4095ull;
   Py_BEGIN_ALLOW_THREADS
   madvise(start, length, MADV_POPULATE_WRITE);
   Py_END_ALLOW_THREADS
+  had = at;
+  had_bytes = bytes;
 }
 
 // Room for a value; makes room by spilling. 0: no room (a file is the caller's next try). -1: an exception is set.
