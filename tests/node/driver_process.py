@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 TAG = "SHOAL_TEST_TAG"
+START_LIMIT_S = 20.0
 
 
 class DriverProcess:
@@ -45,6 +46,8 @@ class DriverProcess:
 
     @property
     def zygote_pid(self) -> int:
+        # The driver is welcomed before the daemon has forked it.
+        wait_until(lambda: bool(children(self.daemon_pid)), START_LIMIT_S)
         return children(self.daemon_pid)[0]
 
     def alive(self) -> list[int]:

@@ -147,7 +147,8 @@ def cmdline(pid: int) -> bytes:
 
 def test_an_interrupt_of_the_terminal_reaches_the_driver_only(start: Callable[[str], DriverProcess]) -> None:
     driver = start("time.sleep(1000)")
-    for pid in [driver.daemon_pid, *children(driver.daemon_pid), *children(driver.zygote_pid)]:
+    zygote_pid = driver.zygote_pid
+    for pid in [driver.daemon_pid, *children(driver.daemon_pid), *children(zygote_pid)]:
         assert os.getsid(pid) != os.getsid(driver.process.pid)
 
 
