@@ -221,7 +221,7 @@ class Arena {
   void push_ready(u32 i, bool again = false);
   bool link(u32 queue, u32 i, bool front, u32* follower);
   void discard(u32 i);  // taken off a list although it is sealed already
-  u64 allocate(u64 bytes, u64* noted);
+  u64 allocate(u64 bytes);
   u64 allocate_small(u32 size_class);
   u32 allocate_run(u32 pages);
   void free_run(u32 page, u32 length);

@@ -166,8 +166,7 @@ u64 Arena::allocate_small(u32 c) {
 }
 
 // Takes a block and notes it in the slot until it is attached to its record.
-u64 Arena::allocate(u64 bytes, u64* noted) {
-  (void)noted;
+u64 Arena::allocate(u64 bytes) {
   lock(head->heap_lock);
   u64 offset = 0;
   if (bytes <= kClassBytes[kSizeClasses - 1]) {
@@ -194,7 +193,7 @@ u64 Arena::allocate(u64 bytes, u64* noted) {
 
 bool Arena::allocate_noted(u32 i, u64 bytes, bool args) {
   self->alloc_record = i;
-  u64 offset = allocate(bytes, nullptr);
+  u64 offset = allocate(bytes);
   if (!offset) return false;
   Record& r = record(i);
   if (args) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from shoal import _kernel, exceptions
 from shoal.core import api, serialization, session
@@ -93,8 +93,3 @@ def install() -> None:
             "not_sent": not_sent,
         }
     )
-
-
-def call_slow(*_args: Any, **_kwargs: Any) -> NoReturn:
-    """Stands where a submitter must have no fallback."""
-    raise exceptions.RaySystemError("this submitter belongs to a session that has ended")
