@@ -39,18 +39,22 @@ def children_named(name: str, root: psutil.Process | None = None) -> list[psutil
 
 
 class Program:
-    """A driver in a process of its own. Its sessions are in ``folder``; its processes carry a mark."""
+    """A driver in a process of its own. Its sessions are in ``folder``; its processes carry a mark. ``keyboard``: what is
+    typed."""
 
-    def __init__(self, source: str, folder: Path) -> None:
+    def __init__(self, source: str, folder: Path, keyboard: str = "", environment: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.mark = f"SHOAL_FAULT_TEST={folder}"
         name, value = self.mark.split("=", 1)
         script = folder / "program.py"
         script.write_text(textwrap.dedent(source))
+        typed = folder / "keyboard.txt"
+        typed.write_text(keyboard)
+        base = {**os.environ, name: value, "RAY_TMPDIR": str(folder)}
         self.process = subprocess.Popen(
             [sys.executable, str(script)],
-            env={**os.environ, name: value, "RAY_TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stdin=subprocess.DEVNULL,
+            env={**base, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **(environment or {})},
+            stdin=typed.open(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
 import threading
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import shoal
-from shoal.exceptions import ActorDiedError, RayActorError, WorkerCrashedError
+from shoal.exceptions import ActorDiedError, RayActorError
 
 from .program import children_named, until
 
@@ -56,19 +55,6 @@ def test_ten_thousand_tasks_are_right_under_a_killer() -> None:
     finally:
         done.set()
         killer.join()
-
-
-@pytest.mark.parametrize("how", ["exit", "segfault"])
-def test_a_worker_that_ends_itself_is_told_with_how(how: str) -> None:
-    @shoal.remote(max_retries=0)
-    def end(how: str) -> None:
-        if how == "exit":
-            os._exit(3)
-        ctypes.string_at(0)
-
-    with pytest.raises(WorkerCrashedError) as caught:
-        shoal.get(end.remote(how), timeout=30)
-    assert ("3" if how == "exit" else "SIGSEGV") in str(caught.value)
 
 
 def test_a_task_is_tried_again_as_often_as_asked(tmp_path: Path) -> None:

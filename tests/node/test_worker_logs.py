@@ -97,3 +97,29 @@ def test_bytes_that_are_no_text_do_not_stop_the_rest(tmp_path: Path) -> None:
     os.close(out)
     os.close(err)
     node.logs.finish(1)
+
+
+def test_report_of_a_crash_is_told_from_its_beginning_after_the_last_lines(tmp_path: Path) -> None:
+    node = Harness(tmp_path)
+    out, err = node.start(4)
+    for number in range(30):
+        os.write(out, b"line %d\n" % number)
+    os.close(out)
+    node.loop.run_once(1.0)
+    os.write(err, b"Fatal Python error: Segmentation fault\n")
+    os.write(err, b"".join(b"frame %d\n" % number for number in range(100)))
+    os.close(err)
+    told = node.logs.finish(4).splitlines()
+    assert told[0] == "line 10" and told[19:22] == ["line 29", "Fatal Python error: Segmentation fault", "frame 0"]
+    assert len(told) == worker_logs.TAIL_LINES + worker_logs.CRASH_LINES
+
+
+def test_lines_are_forwarded_although_no_file_can_be_made(tmp_path: Path) -> None:
+    node = Harness(tmp_path / "missing")
+    out, err = node.start(5)
+    os.write(out, b"said\n")
+    node.loop.run_once(1.0)
+    os.close(out)
+    os.close(err)
+    assert node.logs.finish(5) == "said"
+    assert node.lines == [(5, False, "said")]

@@ -136,6 +136,17 @@ class Actors:
             # Whether it was called before it was known here cannot be told.
             self.unreferenced(request.record, calls_wait=True)
 
+    def not_made(self, request: CreateActor, reason: str) -> None:
+        """``create`` refused or failed half-way: whoever has calls for the actor is told."""
+        actor = self._actors.get(request.actor_id)
+        if actor is None:
+            self._early.pop(request.record, None)
+            facts = (("class_name", request.class_name), ("actor_id", request.actor_id.hex()))
+            error = ErrorFacts("actor_died", f"it could not be made: {reason}", request.actor_id, facts)
+            self._emit(EndActor(request.record, request.uid, tuple(request.mailboxes), error))
+        elif actor.request is request:
+            self.end(actor, self._error(actor, "actor_died", f"it could not be made: {reason}"))
+
     def get(self, actor_id: bytes) -> Actor | None:
         return self._actors.get(actor_id) or self._dead.get(actor_id)
 
@@ -273,7 +284,7 @@ class Actors:
         actor.restarts += 1
         actor.leaving = False
         actor.state = "RESTARTING"
-        self._retry_calls(actor, died)
+        self._retry_calls(actor, died, process.killing)
         self._wait(actor, now_s)
 
     def owner_died(self, slot: int) -> None:
@@ -333,7 +344,7 @@ class Actors:
         kind_word = "actor_out_of_memory" if reason.startswith("out of memory") else "actor_died"
         return self._error(actor, kind_word, describe_death(died, reason))
 
-    def _retry_calls(self, actor: Actor, died: ProcessDied) -> None:
+    def _retry_calls(self, actor: Actor, died: ProcessDied, reason: str) -> None:
         for task in died.dead_tasks:
             if task.record == actor.request.record:
                 continue  # its constructor: the restart runs it again
@@ -341,7 +352,7 @@ class Actors:
                 self._emit(RequeueTask(task.record))
             else:
                 kind = "cancelled" if task.cancelled else "actor_unavailable"
-                text = f"it is being restarted ({describe_death(died, '')})"
+                text = f"it is being restarted ({describe_death(died, reason)})"
                 self._emit(FailTask(task.record, task.uid, ErrorFacts(kind, text, actor.actor_id)))
 
     def _fail_calls(self, died: ProcessDied, error: ErrorFacts, actor_id: bytes) -> None:

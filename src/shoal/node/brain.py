@@ -18,6 +18,7 @@ from shoal.core.native.messages import ErrorEvent, RegisterClass
 from shoal.node.actors import Actors
 from shoal.node.events import (
     ActorInitFailed,
+    ActorNotMade,
     ActorReady,
     ActorStarted,
     ActorUnreferenced,
@@ -235,7 +236,7 @@ class Brain:
             self._emit(RequeueTask(task.record))
             return
         elif reason.startswith("out of memory"):
-            error = ErrorFacts("out_of_memory", f"task {task.name}: {reason}")
+            error = ErrorFacts("out_of_memory", f"task {task.name}: {describe_death(died, reason)}")
         else:
             what = f"The worker died while it ran {task.name or 'the task'}: {describe_death(died, reason)}"
             error = ErrorFacts("worker_crashed", what)
@@ -282,6 +283,9 @@ class Brain:
         actor = self.actors.of_record(event.record)
         if actor is not None:
             self.actors.init_failed(actor)
+
+    def _on_actor_not_made(self, event: ActorNotMade) -> None:
+        self.actors.not_made(event.request, event.message)
 
     def _on_memory_short(self, event: MemoryShort) -> None:
         process = self.processes.at(event.slot)
@@ -382,6 +386,7 @@ _HANDLERS: dict[type, Callable[[Brain, Any], None]] = {
     ActorUnreferenced: Brain._on_actor_unreferenced,
     ActorStarted: Brain._on_actor_started,
     ActorInitFailed: Brain._on_actor_init_failed,
+    ActorNotMade: Brain._on_actor_not_made,
     MemoryShort: Brain._on_memory_short,
     RequestMade: Brain._on_request,
 }

@@ -16,10 +16,13 @@ from shoal.node.event_loop import EventLoop
 FILE_BYTES_MAX = 10 * 2**20
 TOTAL_BYTES_MAX = 2**30
 TAIL_LINES = 20
+CRASH_LINES = 20
+"""Lines of the interpreter's own report of a crash, told besides the last lines: its first ones show where it happened."""
 LINE_BYTES_MAX = 64 * 1024
 READ_BYTES = 1 << 16
 
 _MARK = MARK.encode()
+_CRASH = "Fatal Python error:"
 
 OnLines = Callable[[int, bool, list[str], str], None]
 
@@ -58,7 +61,7 @@ class WorkerLogs:
         if log.path and log.size:
             self._ended.append((log.path, log.size))
         log.close()
-        return "\n".join(log.tail)
+        return "\n".join([*log.tail, *log.crash])
 
     def drain(self) -> None:
         """Forwards what is in the pipes now."""
@@ -86,15 +89,24 @@ class _WorkerLog:
         self.path = ""
         self.size = 0
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.crash: list[str] = []
         self._file = -1
         self._file_bytes = 0
         self.streams = [_Stream(self, out_fd, False), _Stream(self, err_fd, True)]
 
+    def remember(self, lines: list[str]) -> None:
+        """For the report of its death."""
+        if not self.crash:
+            start = next((index for index, line in enumerate(lines) if line.startswith(_CRASH)), len(lines))
+            self.tail.extend(lines[:start])
+            lines = lines[start:]
+        self.crash.extend(lines[: CRASH_LINES - len(self.crash)])
+
     def write(self, data: bytes) -> None:
-        if self._file < 0:
-            self.path = os.path.join(self.logs._folder, f"worker-{self.slot}-{self.pid}.log")
-            self._file = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
+            if self._file < 0:
+                self.path = os.path.join(self.logs._folder, f"worker-{self.slot}-{self.pid}.log")
+                self._file = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
             os.write(self._file, data)
         except OSError:
             return  # a full disk must not end the node; the lines still go to the driver
@@ -170,5 +182,5 @@ class _Stream:
         if lines:
             self._log.write(b"\n".join([*lines, b""]))
             texts = [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
-            self._log.tail.extend(texts)
+            self._log.remember(texts)
             self._log.logs._on_lines(self._log.slot, self._is_error, texts, self._name)
