@@ -98,6 +98,25 @@ def test_a_group_that_can_never_be_placed_says_why(bundles: list[dict[str, float
     assert state(node) == "PENDING"
 
 
+def test_what_waits_in_a_group_that_can_never_be_placed_is_told_in_a_few_seconds() -> None:
+    node = SimulatedNode({"CPU": 2.0})
+    make(node, [{"CPU": 3}])
+    assert node.brain.wants_tick_s() is None
+    class_id = node.register({"CPU": 1}, placement_group=GROUP)
+    (task,) = node.submit(node.queue(class_id))
+    actor = node.actor(node.create_actor(creation_class_id=class_id, running_class_id=class_id))
+    while task not in node.failed and node.now_s < 5:
+        tick_s = node.brain.wants_tick_s()
+        assert tick_s is not None
+        node.later(tick_s)
+    assert 4 <= node.now_s < 5
+    assert node.failed[task].kind == "infeasible" and "CPU: 3 of 2" in node.failed[task].message
+    assert node.ended_actors[actor.request.record].kind == "actor_infeasible"
+    assert state(node) == "PENDING" and node.brain.wants_tick_s() is None
+    (later,) = node.submit(node.queue(class_id))
+    assert node.failed[later].kind == "infeasible"
+
+
 def test_requests_that_make_no_sense_are_refused() -> None:
     node = SimulatedNode()
     assert make(node, []).kind == "invalid"  # type: ignore[attr-defined]

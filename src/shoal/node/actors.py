@@ -127,7 +127,10 @@ class Actors:
         if request.detached:
             self._emit(HoldActor(request.record, request.uid))
         if creation.closed is not None:
-            self.end(actor, creation.closed)
+            kind = creation.closed.kind
+            if kind in ("task_group_removed", "infeasible"):
+                kind = f"actor_{kind.removeprefix('task_')}"
+            self.end(actor, ErrorFacts(kind, creation.closed.message, actor.actor_id))
             return
         early = self._early.pop(request.record, set())
         if "ready" in early:
@@ -192,8 +195,10 @@ class Actors:
         for class_id, waiting in self._waiting.items():
             if not waiting or starting >= 8:
                 continue
-            actor = next(iter(waiting.values()))
             scheduling_class = self._classes[class_id]
+            if scheduling_class.preparing:
+                continue
+            actor = next(iter(waiting.values()))
             pools = self._pools_of(scheduling_class)
             demand = Demand(scheduling_class.amounts, pools, actor.request.owner_slot, actor.root, count=len(waiting))
             demand.since_s = actor.since_s
@@ -293,10 +298,17 @@ class Actors:
             if actor.request.owner_slot == slot and not actor.request.detached:
                 self.end(actor, self._error(actor, "actor_died", "its owner has died"))
 
-    def group_removed(self, group_id: bytes, error: ErrorFacts) -> None:
+    def end_of_group(self, group_id: bytes, kind: str, message: str) -> None:
+        """Ends every actor that was to run in the placement group."""
         for actor in list(self._actors.values()):
             if self._classes[actor.request.creation_class_id].group_id == group_id:
-                self.end(actor, ErrorFacts("actor_group_removed", error.message, actor.actor_id))
+                self.end(actor, ErrorFacts(kind, message, actor.actor_id))
+
+    def class_closed(self, class_id: int, error: ErrorFacts) -> None:
+        """Nothing can be started under the creation class any more: who waits for that ends."""
+        for actor in list(self._actors.values()):
+            if actor.request.creation_class_id == class_id and actor.process is None:
+                self.end(actor, error)
 
     def owns_something(self, slot: int) -> bool:
         return any(actor.request.owner_slot == slot and not actor.request.detached for actor in self._actors.values())

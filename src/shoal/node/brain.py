@@ -26,6 +26,8 @@ from shoal.node.events import (
     DeadTaskSeen,
     DriverConnected,
     DriverGone,
+    EnvironmentFailed,
+    EnvironmentReady,
     ErrorFacts,
     Event,
     FailTask,
@@ -47,6 +49,7 @@ from shoal.node.exit_status import ExitKind, describe_death, exit_kind
 from shoal.node.key_value import KeyValueStore
 from shoal.node.leases import Demand, Leases
 from shoal.node.placement_groups import PlacementGroup, PlacementGroups
+from shoal.node.prepared_environments import PreparedEnvironments
 from shoal.node.processes import Holding, Process, ProcessTable
 from shoal.node.requests import Requests
 from shoal.node.resources import CPU, ResourcePool, to_units
@@ -54,6 +57,10 @@ from shoal.node.scheduling_classes import ClassTable, SchedulingClass
 
 STARTUP_DEATHS_MAX = 5
 """So many workers may die for one queue before they ran anything; then the queue is closed with an error."""
+
+HOPELESS_S = 4.0
+"""Who waits for a placement group that can never be placed is told so long after it was first seen to wait."""
+HOPELESS_TICK_S = 0.5
 
 Matcher = Callable[[Mapping[str, str], Mapping[str, str]], bool]
 
@@ -77,6 +84,7 @@ class Brain:
         self.cores = max(1, int(resources.get(CPU, 1))) if cores is None else cores
         self.processes = ProcessTable()
         self.classes = ClassTable(node_id, self.labels, matches or _equal)
+        self.environments = PreparedEnvironments(self.classes, self._emit)
         self.groups = PlacementGroups(self.pool, self.labels, matches or _equal)
         self.actors = Actors(self.processes, self.classes, self.pools_of, self._emit)
         self.leases = Leases(self.processes, self.classes, self.pools_of, self._emit, self._other_demands, self.cores)
@@ -100,7 +108,10 @@ class Brain:
         return out
 
     def wants_tick_s(self) -> float | None:
-        return self.leases.wants_tick_s()
+        due_s = self.leases.wants_tick_s()
+        if self._hopeless_groups():
+            return HOPELESS_TICK_S if due_s is None else min(due_s, HOPELESS_TICK_S)
+        return due_s
 
     def slots_to_watch(self) -> list[int]:
         """Processes whose state matters for scheduling: leased workers, and actors that hold CPUs."""
@@ -150,6 +161,10 @@ class Brain:
         for seen in event.queues:
             if not seen.closed:
                 self._close_if_doomed(seen.queue, seen.class_id)
+        for group in self._hopeless_groups():
+            group.hopeless_s = group.hopeless_s or event.now_s
+            if event.now_s - group.hopeless_s >= HOPELESS_S:
+                self._fail_hopeless(group)
         self.leases.tick(event.now_s)
 
     def _on_slot_reserved(self, event: SlotReserved) -> None:
@@ -287,6 +302,15 @@ class Brain:
     def _on_actor_not_made(self, event: ActorNotMade) -> None:
         self.actors.not_made(event.request, event.message)
 
+    def _on_environment_ready(self, event: EnvironmentReady) -> None:
+        self.environments.ready(event.environment)
+
+    def _on_environment_failed(self, event: EnvironmentFailed) -> None:
+        for item in self.environments.failed(event.environment, event.message):
+            self._close_class(item)
+            if item.closed is not None:
+                self.actors.class_closed(item.class_id, item.closed)
+
     def _on_memory_short(self, event: MemoryShort) -> None:
         process = self.processes.at(event.slot)
         if process is not None:
@@ -314,8 +338,24 @@ class Brain:
         for process in self.processes.workers():
             if process.holding is not None and process.holding.pool in group.pools:
                 self._kill(process, "placement_group_removed")
-        self.actors.group_removed(group.request.group_id, error)
+        self.actors.end_of_group(group.request.group_id, "actor_group_removed", error.message)
         self._requests.group_settled(group, self._emit)
+
+    def _hopeless_groups(self) -> list[PlacementGroup]:
+        """Groups that can never be placed although something waits in them."""
+        return [
+            group
+            for group in self.groups.hopeless()
+            if any(item.closed is None for item in self.classes.of_group(group.request.group_id))
+        ]
+
+    def _fail_hopeless(self, group: PlacementGroup) -> None:
+        """The group stays as it is; its tasks and actors do not wait for it."""
+        text = f"placement group {group.request.group_id.hex()} can never be placed: {group.infeasible}"
+        for item in self.classes.of_group(group.request.group_id):
+            item.closed = ErrorFacts("infeasible", text)
+            self._close_class(item)
+        self.actors.end_of_group(group.request.group_id, "actor_infeasible", text)
 
     def running_at(self, slot: int) -> Process | None:
         return self.processes.at(slot)
@@ -387,6 +427,8 @@ _HANDLERS: dict[type, Callable[[Brain, Any], None]] = {
     ActorStarted: Brain._on_actor_started,
     ActorInitFailed: Brain._on_actor_init_failed,
     ActorNotMade: Brain._on_actor_not_made,
+    EnvironmentReady: Brain._on_environment_ready,
+    EnvironmentFailed: Brain._on_environment_failed,
     MemoryShort: Brain._on_memory_short,
     RequestMade: Brain._on_request,
 }

@@ -29,6 +29,10 @@ def make_error(error: ErrorFacts) -> BaseException:
         return exceptions.TaskPlacementGroupRemoved()
     if kind == "actor_group_removed":
         return exceptions.ActorPlacementGroupRemoved()
+    if kind == "infeasible":
+        return exceptions.TaskUnschedulableError(text)
+    if kind == "actor_infeasible":
+        return exceptions.ActorUnschedulableError(text)
     if kind in ("out_of_memory", "actor_out_of_memory"):
         return exceptions.OutOfMemoryError(text)
     if kind == "environment_failed":

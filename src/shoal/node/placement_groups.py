@@ -28,6 +28,7 @@ class PlacementGroup(msgspec.Struct, eq=False):
     root: int
     since_s: float
     infeasible: str = ""
+    hopeless_s: float = 0.0  # when it was first seen that something waits in it although it is infeasible
     state: str = "PENDING"
     reserved: list[Allocation] = msgspec.field(default_factory=list)
     pools: list[ResourcePool] = msgspec.field(default_factory=list)
@@ -136,6 +137,10 @@ class PlacementGroups:
                 demand.place = lambda group=group: self._place(group, placed)
                 return [demand]
         return []
+
+    def hopeless(self) -> list[PlacementGroup]:
+        """Groups that are not placed and never will be."""
+        return [group for group in self._groups.values() if group.infeasible and group.state == "PENDING"]
 
     def remove(self, group: PlacementGroup) -> None:
         """The group takes no more work. ``settle`` gives its resources back."""
