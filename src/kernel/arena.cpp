@@ -163,7 +163,7 @@ u32 Arena::reserve_slot(u32 role) {
   s.running_since_ns = 0;
   s.executed = 0;
   s.spinning = 0;
-  s.push_record = s.sealing = s.sealing_more = s.cursor = s.failing = s.freeing = 0;
+  s.onward = s.next_turn = s.sealing = s.sealing_more = s.failing = s.freeing = 0;
   s.alloc_offset = 0;
   s.role = role;
   return i;
@@ -228,7 +228,7 @@ void Arena::take_from_dead(Lock& l, u32 holder, u32 queue_to_repair) {
     Slot& dead = slot(holder - 1);
     if (u64 noted = dead.alloc_offset.load(); noted && !block_is_taken(noted)) dead.alloc_offset.store(0);
   } else if (queue_to_repair) {
-    repair_queue(queue_to_repair);
+    repair_queue(queue_to_repair, holder - 1);
   }
   l.holder.compare_exchange_strong(holder, 0);
 }

@@ -49,6 +49,14 @@ struct Target {
   u64 offset;
 };
 
+// Places where a death leaves something to repair: the stress program lets its processes die at them.
+#ifdef SHOAL_DEATH_POINTS
+inline u64 death_countdown = 0;  // 0: none
+void death_point();
+#else
+inline void death_point() {}
+#endif
+
 class Arena {
  public:
   // ---- arena.cpp: life
@@ -153,8 +161,9 @@ class Arena {
   bool fail_unsealed(u32 i, u32 error_record);  // by somebody who does not execute it
   bool begin_failing(u32 i, u32& seen);         // the same in two steps; `seen`: the state it must be in
   void fail_begun(u32 i, u32 error_record);
-  bool push(u32 queue, u32 i, bool front);      // false: the queue is closed
-  void push_back(u32 i, u32 entry);             // an execution that did not end goes back to its queue
+  void push(u32 queue, u32 item);  // of a stream or the control queue: no change of state
+  bool push_back(u32 i, u32 entry);  // an execution that did not end goes back to its queue; false: it was cancelled, and stays
+  void give_turn(u32 i);             // `i` will not be queued any more: the call that follows it need not wait for it
   u32 pop(u32 queue, bool check_assignment);  // RUNNING, entered in the ledger: see popped_entry
   u32 popped_entry{0};
   u32 pop_unread(u32 stream);  // the next item of a stream; what was read before its producer died is not read again
@@ -197,7 +206,7 @@ class Arena {
   void requeue(u32 i, bool front, bool use_retry);
   std::vector<DeadTask> repair_slot(u32 slot);
   std::vector<DeadTask> orphaned(u32 owner);
-  void repair_queue(u32 q);
+  void repair_queue(u32 q, u32 dead);
 
   bool may_spin() const { return head->active.load(std::memory_order_relaxed) <= i32(head->cores); }
   void deactivate() {
@@ -214,13 +223,26 @@ class Arena {
  private:
   friend class HeapTest;
   bool map(int descriptor);
+  enum class Link { kLinked, kQueueClosed, kNotPending };
+  // All references an execution waits for are numbered; `place` is the first that is not known to be sealed. The high byte tells
+  // one use of the record from the next, for whoever comes late.
+  static u32 first_place(const Record& r) { return u32(r.uid) << 24; }
+  static u32 place_of(const Record& r) { return r.place.load(std::memory_order_relaxed) & kPlaceMask; }
+  bool pending(u32 i) const { return (record(i).state.load(std::memory_order_acquire) & kStateMask) == kPending; }
+  void note_onward(u32 i, u32 place);
   void advance(u32 i);
+  u32 bring_on(u32 i);
+  bool wait_for_next(u32 i);
+  u32 enqueue(u32 i);
+  u32 take_follower(u32 i);
+  void begin_turn(u32 i);
+  void go_on(u32 i, u32 place);
   void release_dependents(u32 i);
   void complete(u32 i);
-  void go_on(u32 i);
-  void push_ready(u32 i, bool again = false);
-  bool link(u32 queue, u32 i, bool front, u32* follower);
-  void discard(u32 i);  // taken off a list although it is sealed already
+  void attach(Queue& q, u32 i, bool front);
+  Link link(u32 queue, u32 i, bool front, u32* follower, u32* actor);
+  void return_to_queue(u32 i, bool front);
+  u32 discard(u32 i);  // taken off a list although it is sealed already; returns the call whose turn it is now
   u64 allocate(u64 bytes);
   u64 allocate_small(u32 size_class);
   u32 allocate_run(u32 pages);
@@ -232,8 +254,10 @@ class Arena {
   bool allocate_noted(u32 record, u64 bytes, bool args);
   void drop_cache();
   bool spill_one(u32 i);
-  void repair_ledger(u32 slot, u32 pushed, std::vector<DeadTask>& dead);
-  u32 repair_push(Slot& s);
+  void repair_ledger(u32 slot, u32 returned, std::vector<DeadTask>& dead);
+  u32 repair_onward(u32 dead);
+  void finish_link(u32 i, Slot& dead);
+  void resume(u32 i, u32 place);
   void repair_sealing(Slot& s);
   void repair_failing(Slot& s, std::vector<DeadTask>& dead);
   void repair_counts(u32 slot);
@@ -241,7 +265,6 @@ class Arena {
   void repair_cache(Slot& s);
   void announce_everything();
   DeadTask facts_of(u32 i) const;
-  bool in_queue(u32 q, u32 i);
   bool in_dependents(u32 of, u32 i);
   template <class Condition> bool spin(Condition condition);
   template <class Condition> Wait sleep(Condition condition, i64 deadline_ns, bool counted);

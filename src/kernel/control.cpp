@@ -214,6 +214,7 @@ static int cancel_record(u32 i, u64 uid, nb::bytes error) {
     } else if (plain == kPending || plain == kQueued) {
       if (!a.begin_failing(i, seen)) continue;
       a.fail_begun(i, e);
+      if (!(seen & kTurnFlag)) a.give_turn(i);
       result = 1;
     }
     break;

@@ -43,39 +43,119 @@ void Arena::submit(u32 i) {
 
 void Arena::follow(u32 previous, u32 i) {
   self->submitted = 1;
-  u32 expected = 0;
-  if (record(previous).follower.compare_exchange_strong(expected, i)) return;
+  Record& p = record(previous);
+  u32 none = 0;
+  if (!(p.follower.load(std::memory_order_acquire) & kClosed)) {
+    record(i).state.fetch_or(kTurnFlag);
+    if (p.follower.compare_exchange_strong(none, i)) return;
+    record(i).state.fetch_and(~kTurnFlag);
+  }
   advance(i);
 }
 
-// Waits for the next unsealed dependency, or queues. After it is registered somewhere the record is no longer ours.
+// The note says: this process brings the record on from here, or is about to take it over with this place. A process that dies
+// with the note leaves the record either where the note says, and the daemon goes on with it, or in somebody else's hands.
+void Arena::note_onward(u32 i, u32 place) {
+  Slot& s = *self;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  s.onward_uid = record(i).uid;
+  s.onward_place = place;
+  s.onward.store(i, std::memory_order_release);
+  death_point();
+}
+
+// A pending record has one owner at a time: who submitted it; then the list of dependents it is on; then who takes it off and wins
+// the exchange of its place; in the end the queue.
 void Arena::advance(u32 i) {
+  for (; i; begin_turn(i)) {
+    i = bring_on(i);
+    if (!i) break;
+  }
+  self->onward.store(0, std::memory_order_release);
+}
+
+// Returns the call whose turn it is when this one is queued, or never will be.
+u32 Arena::bring_on(u32 i) {
+  if (!pending(i)) return discard(i);
+  return wait_for_next(i) ? 0 : enqueue(i);
+}
+
+// Goes on the list of the next dependency that is not sealed. After that the record is no longer ours. False: there is none.
+bool Arena::wait_for_next(u32 i) {
   Record& r = record(i);
   u32 n;
   const u32* deps = dependencies(*this, r, &n);
-  while (r.dep_cursor < n) {
-    Record& d = record(deps[r.dep_cursor]);
+  for (u32 at = place_of(r); at < n;) {
+    Record& d = record(deps[at]);
     u32 seen = d.dependents.load(std::memory_order_acquire);
-    for (;;) {
-      if (seen & kClosed) break;
+    while (!(seen & kClosed)) {
       r.next = seen;
-      if (d.dependents.compare_exchange_weak(seen, i, std::memory_order_acq_rel)) return;
+      death_point();
+      if (!d.dependents.compare_exchange_weak(seen, i, std::memory_order_acq_rel)) continue;
+      death_point();
+      return true;
     }
-    r.dep_cursor++;
+    self->onward_place = ++at;
+    death_point();
+    r.place.store(first_place(r) | at, std::memory_order_release);
   }
-  push_ready(i);
+  return false;
 }
 
-// Taken off a list although it is sealed already (cancelled): what remains is the execution's count.
-void Arena::discard(u32 i) {
+u32 Arena::enqueue(u32 i) {
   Record& r = record(i);
-  u32 f = r.follower.exchange(kClosed) & ~kClosed;
+  u32 qi = r.queue, follower = 0, actor = 0;
+  note_onward(i, place_of(r));
+  Link linked = link(qi, i, false, &follower, &actor);
+  death_point();
+  if (linked == Link::kQueueClosed) fail_unsealed(i, queue(qi).error_record);
+  if (linked != Link::kLinked) return discard(i);
+  if (actor) drop(actor);
+  announce(qi);
+  return follower;
+}
+
+// Closes the list of who follows; noted first, so that a follower is not lost with this process.
+u32 Arena::take_follower(u32 i) {
+  Record& r = record(i);
+  u32 f = r.follower.load(std::memory_order_acquire);
+  while (!(f & kClosed)) {
+    if (f) {
+      self->next_turn_uid = record(f).uid;
+      self->next_turn.store(f, std::memory_order_release);
+      death_point();
+    }
+    if (!r.follower.compare_exchange_weak(f, kClosed, std::memory_order_acq_rel)) continue;
+    death_point();
+    return f;
+  }
+  return 0;
+}
+
+void Arena::begin_turn(u32 i) {
+  note_onward(i, place_of(record(i)));
+  self->next_turn.store(0, std::memory_order_release);
+  death_point();
+  record(i).state.fetch_and(~kTurnFlag, std::memory_order_acq_rel);
+}
+
+void Arena::give_turn(u32 i) {
+  note_onward(i, place_of(record(i)));
+  u32 f = take_follower(i);
+  if (f) begin_turn(f);
+  advance(f);
+}
+
+// What remains is the execution's count.
+u32 Arena::discard(u32 i) {
+  Record& r = record(i);
+  u32 follower = take_follower(i);
   u32 actor = r.flags & kHoldsActor ? r.actor : 0;
   r.flags &= u8(~kHoldsActor);
   return_args(r);
   drop(i);
-  if (f) advance(f);
   if (actor) drop(actor);
+  return follower;
 }
 
 // Wakes a sleeping worker unless one is about to look, and tells the daemon when there is more work than workers waiting for it.
@@ -96,61 +176,15 @@ void Arena::announce(u32 qi) {
     if (!(q.flags.fetch_or(kQueueWants) & kQueueWants)) ring();
 }
 
-// `again`: repairing a push that its process did not finish; the state may be kQueued already.
-void Arena::push_ready(u32 first, bool again) {
-  for (u32 i = first; i; again = false) {
-    Record& r = record(i);
-    u32 qi = r.queue;
-    self->push_queue = qi;
-    self->push_uid = r.uid;
-    self->push_record.store(i, std::memory_order_release);
-    bool holds_actor = r.flags & kHoldsActor;
-    u32 actor = r.actor;
-    u32 follower = 0;
-    // Flags stay: an actor may have lost its last handle while it waited for its arguments.
-    u32 seen = r.state.load(std::memory_order_acquire);
-    while ((seen & kStateMask) == kPending &&
-           !r.state.compare_exchange_weak(seen, (seen & ~kStateMask) | kQueued, std::memory_order_acq_rel)) {
-    }
-    bool queued = (seen & kStateMask) == kPending || (again && (seen & kStateMask) == kQueued);
-    if (!queued) {
-      self->push_record.store(0);
-      discard(i);
-      return;
-    }
-    // Its count of the actor is ours from here on: once it is linked, others may discard it, and must not give the count back too.
-    r.flags &= u8(~kHoldsActor);
-    if (!link(qi, i, false, &follower)) {
-      fail_unsealed(i, queue(qi).error_record);
-      self->push_record.store(0);
-      if (holds_actor) drop(actor);
-      discard(i);
-      return;
-    }
-    self->push_record.store(0);
-    if (holds_actor) drop(actor);
-    announce(qi);
-    if (!follower) return;
-    // The next call of the same caller may go on; it may still wait for arguments of its own.
-    Record& f = record(follower);
-    u32 n;
-    dependencies(*this, f, &n);
-    if (f.dep_cursor < n) {
-      advance(follower);
-      return;
-    }
-    i = follower;
-  }
-}
-
-// Taken off the list of what it waited for.
-void Arena::go_on(u32 i) {
-  if ((record(i).state.load(std::memory_order_acquire) & kStateMask) == kPending) {
-    record(i).dep_cursor++;
-    advance(i);
-  } else {
-    discard(i);
-  }
+// Taken off the list of its dependency number `place`. Whoever changes the place goes on with the record: should the daemon have
+// found it in nobody's hands, it was there first.
+void Arena::go_on(u32 i, u32 place) {
+  Record& r = record(i);
+  u32 expected = first_place(r) | place;
+  death_point();
+  if (!r.place.compare_exchange_strong(expected, expected + 1, std::memory_order_acq_rel)) return;
+  death_point();
+  advance(i);
 }
 
 // In the order in which they came; they were linked newest first. What is still linked has not been released yet: a death in
@@ -167,15 +201,15 @@ void Arena::release_dependents(u32 i) {
   while (!dependents_.empty()) {
     u32 d = dependents_.back();
     dependents_.pop_back();
-    self->cursor_uid = record(d).uid;
-    self->cursor.store(d, std::memory_order_release);
+    u32 place = place_of(record(d));
+    note_onward(d, place + 1);
     if (dependents_.empty()) {
       r.dependents.store(kClosed, std::memory_order_release);
     } else {
       record(dependents_.back()).next = 0;
     }
-    go_on(d);
-    self->cursor.store(0, std::memory_order_release);
+    death_point();
+    go_on(d, place);
   }
 }
 
@@ -200,7 +234,9 @@ void Arena::seal(u32 i, u32 flags) {
     return;
   }
   s.sealing.store(i, std::memory_order_release);
+  death_point();
   r.state.store(kSealed | flags, std::memory_order_seq_cst);
+  death_point();
   while (i) {
     complete(i);
     u32 next = s.sealing_more.load(std::memory_order_relaxed);
@@ -276,7 +312,10 @@ bool Arena::fail_unsealed(u32 i, u32 error_record) {
 bool Arena::begin_failing(u32 i, u32& seen) {
   self->failing_uid = record(i).uid;
   self->failing.store(i, std::memory_order_release);
-  if (record(i).state.compare_exchange_strong(seen, kCreating, std::memory_order_acq_rel)) return true;
+  if (record(i).state.compare_exchange_strong(seen, kCreating, std::memory_order_acq_rel)) {
+    death_point();
+    return true;
+  }
   self->failing.store(0, std::memory_order_release);
   return false;
 }
@@ -300,8 +339,14 @@ void Arena::restart_stream(Record& r) {
 // The execution is over and the record sealed: its arguments and its count go.
 void Arena::finish(u32 i, u32 entry_number) {
   Record& r = record(i);
+  if (r.flags & kHoldsActor) {  // who queued it died before taking this count over
+    r.flags &= u8(~kHoldsActor);
+    drop(r.actor);
+  }
+  death_point();
   return_args(r);  // the function stays: it is the task's name as long as somebody asks for it
   strike(entry_number);
+  death_point();
   drop(i);
 }
 

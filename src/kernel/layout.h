@@ -34,6 +34,7 @@ inline constexpr u64 kMagic = 0x53484f414c4b3031;  // "SHOALK01"
 inline constexpr u32 kPageBytes = 64 * 1024;       // unit of the block heap
 inline constexpr u32 kMaxSlots = 16384;
 inline constexpr u32 kMaxQueues = 1u << 17;
+inline constexpr u32 kPlaceMask = 0xffffff;  // of Record::place
 inline constexpr u32 kSegmentRecords = 1024;  // records are given back to the system by segment
 inline constexpr u32 kMaxRecords = 32u << 20;
 inline constexpr u32 kMaxSegments = kMaxRecords / kSegmentRecords;
@@ -55,6 +56,9 @@ inline constexpr u32 kStateMask = 0xff;
 inline constexpr u32 kErrorFlag = 0x100;   // the value is an exception
 inline constexpr u32 kCancelFlag = 0x200;  // cancel was asked for while it ran
 inline constexpr u32 kUnreferencedFlag = 0x400;  // actor: the last handle is gone
+inline constexpr u32 kTurnFlag = 0x800;  // pending: the call before it has not been queued yet
+inline constexpr u32 kFlagsMask = 0xff00;
+inline constexpr u32 kReturnerShift = 16;  // pending, above: slot of the process that is giving an execution back to its queue
 
 // The top bit closes a list: nothing may be added any more.
 inline constexpr u32 kClosed = 0x80000000u;
@@ -109,7 +113,7 @@ struct alignas(64) Record {
   u32 function{0};   // counted: record of the function or method
   u64 args_offset{0};  // block, 0 = inline
   atom<u32> args_size{0};  // 0 once the arguments are given back; then the place may hold a spilled value's references
-  u32 dep_cursor{0};  // dependencies before it are sealed
+  atom<u32> place{0};  // dependencies before this number are sealed; the high byte is the uid's lowest
   i32 retries_left{0};
   u32 num_returns{1};
   u32 first_return{0};  // task: record of return 1, linked by `sibling`; return: its task
@@ -203,14 +207,14 @@ struct alignas(64) Slot {
   atom<u32> lent{0};  // the daemon lent its CPU to another
   atom<u32> kill_reason{0};
   // -- line 4: intents, written before the deed
-  alignas(64) atom<u32> push_record{0};
-  u32 push_queue{0};
-  u64 push_uid{0};
+  alignas(64) atom<u32> onward{0};  // the pending record it brings on: see Arena::advance
+  loose<u32> onward_place{0};
+  loose<u64> onward_uid{0};
+  atom<u32> next_turn{0};  // the call that follows `onward`, about to be taken
+  loose<u64> next_turn_uid{0};
   atom<u32> sealing{0};       // its dependents are being released, its waiters woken; counted
   atom<u32> sealing_more{0};  // records that wait for the same, linked by `next`; counted
-  atom<u32> cursor{0};        // the dependent just taken off the list
   atom<u32> failing{0};       // a record that had not started and is being sealed with an error
-  u64 cursor_uid{0};
   u64 failing_uid{0};
   atom<u64> alloc_offset{0};
   atom<u32> alloc_record{0};

@@ -74,15 +74,9 @@ bool Arena::wake_queue(Queue& q, int count) {
   return q.sleepers.load(std::memory_order_seq_cst) && futex_wake(q.sequence, count) > 0;
 }
 
-// Links a record at the end (or the front). False: the queue is closed. `follower` gets the call that waited for this one.
-bool Arena::link(u32 qi, u32 i, bool front, u32* follower) {
-  Queue& q = queue(qi);
+// Under the queue's lock.
+void Arena::attach(Queue& q, u32 i, bool front) {
   Record& r = record(i);
-  lock(q.lock, qi);
-  if (q.flags.load(std::memory_order_relaxed) & kQueueClosed) {
-    unlock(q.lock);
-    return false;
-  }
   if (front) {
     r.next = q.head;
     q.head = i;
@@ -97,37 +91,76 @@ bool Arena::link(u32 qi, u32 i, bool front, u32* follower) {
     q.tail = i;
   }
   q.length.store(q.length.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  if (follower) *follower = r.follower.exchange(kClosed) & ~kClosed;
-  unlock(q.lock);
-  return true;
 }
 
-bool Arena::push(u32 qi, u32 i, bool front) {
-  if (!link(qi, i, front, nullptr)) return false;
-  if (queue(qi).flags.load(std::memory_order_relaxed) & kQueueStream) {
-    wake_queue(queue(qi), 1);
+void Arena::push(u32 qi, u32 i) {
+  Queue& q = queue(qi);
+  lock(q.lock, qi);
+  attach(q, i, false);
+  unlock(q.lock);
+  if (q.flags.load(std::memory_order_relaxed) & kQueueStream) {
+    wake_queue(q, 1);
   } else {
     announce(qi);
   }
-  return true;
 }
 
-// The execution's count goes over to the queue. From the note on a death is repaired by pushing it again.
-void Arena::push_back(u32 i, u32 entry) {
+// A pending record becomes a queued one: while the lock is free, a record is QUEUED exactly when it is in its queue, so that who
+// repairs a death can tell. (Cancelled ones stay in the queue until they are popped.) `follower`: the call whose turn it is now;
+// `actor`: its count goes from the record to the caller.
+Arena::Link Arena::link(u32 qi, u32 i, bool front, u32* follower, u32* actor) {
+  Queue& q = queue(qi);
   Record& r = record(i);
-  self->push_queue = r.queue;
-  self->push_uid = r.uid;
-  self->push_record.store(i, std::memory_order_release);
-  r.state.store(kQueued, std::memory_order_release);
+  lock(q.lock, qi);
+  u32 seen = r.state.load(std::memory_order_acquire);
+  bool closed = q.flags.load(std::memory_order_relaxed) & kQueueClosed;
+  if (closed || (seen & kStateMask) != kPending) {
+    unlock(q.lock);
+    return closed ? Link::kQueueClosed : Link::kNotPending;
+  }
+  death_point();
+  attach(q, i, front);
+  death_point();
+  // Flags stay: an actor may have lost its last handle while it waited for its arguments.
+  while ((seen & kStateMask) == kPending &&
+         !r.state.compare_exchange_weak(seen, (seen & kFlagsMask) | kQueued, std::memory_order_acq_rel)) {
+  }
+  death_point();
+  *follower = take_follower(i);
+  *actor = r.flags & kHoldsActor ? r.actor : 0;
+  if (*actor) r.flags &= u8(~kHoldsActor);
+  unlock(q.lock);
+  return Link::kLinked;
+}
+
+// PENDING, with this process as the one that returns it; the execution's count goes over to the queue.
+void Arena::return_to_queue(u32 i, bool front) {
+  u32 qi = record(i).queue, follower = 0, actor = 0;
+  Link linked = link(qi, i, front, &follower, &actor);
+  if (linked == Link::kQueueClosed) fail_unsealed(i, queue(qi).error_record);
+  if (linked == Link::kLinked) {
+    announce(qi);
+  } else {
+    discard(i);
+  }
+}
+
+bool Arena::push_back(u32 i, u32 entry) {
+  Record& r = record(i);
+  note_onward(i, place_of(r));
+  u32 seen = r.state.load(std::memory_order_acquire);
+  do {
+    if (seen & kCancelFlag) {
+      self->onward.store(0, std::memory_order_release);
+      return false;
+    }
+  } while (!r.state.compare_exchange_weak(seen, kPending | me << kReturnerShift, std::memory_order_acq_rel));
+  death_point();
   strike(entry);
-  bool to_front = r.kind == kCall || r.kind == kCallStream;
-  u32 q = r.queue;
-  bool linked = push(q, i, to_front);
-  self->push_record.store(0, std::memory_order_release);
-  if (linked) return;
-  fail_unsealed(i, queue(q).error_record);
-  return_args(r);
-  drop(i);
+  death_point();
+  return_to_queue(i, r.kind == kCall || r.kind == kCallStream);
+  self->onward.store(0, std::memory_order_release);
+  return true;
 }
 
 u32 Arena::pop_item(u32 qi) {
@@ -217,7 +250,9 @@ u32 Arena::pop(u32 qi, bool check_assignment) {
     }
     Record& r = record(i);
     u32 entry = enter(i, kExecution);
+    death_point();
     q.head = r.next;
+    death_point();
     u32 left = q.length.load(std::memory_order_relaxed) - 1;
     q.length.store(left, std::memory_order_relaxed);
     if (!q.head) {
@@ -228,7 +263,9 @@ u32 Arena::pop(u32 qi, bool check_assignment) {
     u32 expected = kQueued;
     bool mine = r.state.compare_exchange_strong(expected, kRunning, std::memory_order_acq_rel);
     if (mine) self->running.store(i, std::memory_order_relaxed);
+    death_point();
     unlock(q.lock);
+    death_point();
     // Somebody else may take what is left while this one runs.
     if (left && q.sleepers.load(std::memory_order_relaxed) && q.spinners.load(std::memory_order_relaxed) <= 0) wake_queue(q, 1);
     if (mine) {
@@ -236,7 +273,7 @@ u32 Arena::pop(u32 qi, bool check_assignment) {
       return i;
     }
     strike(entry);
-    discard(i);  // cancelled while it was queued
+    discard(i);  // cancelled while it was queued; who follows it has had its turn
   }
 }
 

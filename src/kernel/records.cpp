@@ -103,7 +103,7 @@ u32 Arena::new_record(u8 kind) {
   r.queue = r.function = 0;
   r.args_offset = 0;
   r.args_size.store(0, std::memory_order_relaxed);
-  r.dep_cursor = 0;
+  r.place.store(first_place(r), std::memory_order_relaxed);
   r.retries_left = 0;
   r.num_returns = 1;
   r.first_return = r.sibling = r.stream = r.index = 0;
@@ -218,7 +218,7 @@ void Arena::free_record(u32 first) {
       r.count.store(1);
       u32 old = r.state.fetch_or(kUnreferencedFlag) & kStateMask;
       if (old == kRunning || old == kSealed) {
-        push(1, i, false);
+        push(1, i);
         ring();
       }
       if (list.empty()) break;

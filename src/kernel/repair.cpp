@@ -7,79 +7,110 @@
 
 namespace shoal {
 
-// The lock is held by the dead (or by the caller): the list is walked, its end and length found anew.
-void Arena::repair_queue(u32 qi) {
+// The lock is held by the dead: the list is walked, its end and length found anew, and what was being linked is.
+void Arena::repair_queue(u32 qi, u32 dead) {
   Queue& q = queue(qi);
   u32 last = 0, n = 0;
   for (u32 i = q.head; i; i = record(i).next) {
     last = i;
     n++;
+    if (i == slot(dead).onward.load()) finish_link(i, slot(dead));
   }
   q.tail = last;
   q.length = n;
+  // Was it taking the first one? Still on the list: then nobody executes it. Off it: the dead process did.
+  for (u32 c = slot(dead).ledger_first; c; c = chunk(c).next) {
+    for (auto& e : chunk(c).entries) {
+      if (e.kind.load() != kExecution) continue;
+      Record& r = record(e.record.load());
+      u32 queued = kQueued;
+      if (e.record.load() == q.head) {
+        e.kind.store(kEntryFree);
+      } else if (r.queue == qi) {
+        r.state.compare_exchange_strong(queued, kRunning);
+      }
+    }
+  }
 }
 
-bool Arena::in_queue(u32 qi, u32 i) {
-  Queue& q = queue(qi);
-  lock(q.lock, qi);
-  bool found = false;
-  for (u32 r = q.head; r && !found; r = record(r).next) found = r == i;
-  unlock(q.lock);
-  return found;
-}
-
-static u32 waits_for(const Arena& a, const Record& r) {
-  if (!(r.flags & kArgsHeld)) return 0;
-  const u8* bytes = r.args_offset ? a.heap(r.args_offset) : r.args_inline;
-  u32 n = reinterpret_cast<const ArgsHead*>(bytes)->dependencies;
-  return r.dep_cursor < n ? reinterpret_cast<const u32*>(bytes + sizeof(ArgsHead))[r.dep_cursor] : 0;
+// From here on anybody may pop the record: who follows it is noted with the dead.
+void Arena::finish_link(u32 i, Slot& dead) {
+  Record& r = record(i);
+  u32 seen = r.state.load();
+  while ((seen & kStateMask) == kPending && !r.state.compare_exchange_weak(seen, (seen & kFlagsMask) | kQueued)) {
+  }
+  if (u32 f = take_follower(i)) {
+    dead.next_turn_uid = record(f).uid;
+    dead.next_turn.store(f);
+  }
 }
 
 bool Arena::in_dependents(u32 of, u32 i) {
-  for (u32 r = record(of).dependents.load() & ~kClosed; r; r = record(r).next)
+  u32 steps = 0;  // who releases the list may lead us astray from the one it has just taken off
+  for (u32 r = record(of).dependents.load() & ~kClosed; r && steps < kMaxRecords; r = record(r).next, steps++)
     if (r == i) return true;
   return false;
 }
 
-// Returns the record whose push it finished: its execution's count is with the queue.
-u32 Arena::repair_push(Slot& s) {
-  u32 i = s.push_record.exchange(0);
-  if (!i || record(i).uid != s.push_uid) return 0;
+// A dead process was to bring the record on from this place, or about to take it over with it. Unless it is in other hands by
+// now, the daemon goes on.
+void Arena::resume(u32 i, u32 noted) {
   Record& r = record(i);
-  u32 state = r.state.load() & kStateMask;
-  bool begun = state == kPending || state == kQueued;
-  // Somebody who had popped it may be giving it back at this moment: that one links it.
-  auto pushed_by_other = [&] {
-    for (u32 k = 1; k < head->slots_used; k++)
-      if (&slot(k) != &s && slot(k).role != kRoleNone && slot(k).push_record.load() == i) return true;
-    return false;
-  };
-  if (begun && !pushed_by_other() && !in_queue(s.push_queue, i) && !pushed_by_other() &&
-      (r.state.load() & kStateMask) == state) {
-    push_ready(i, true);
-  } else if (u32 f = r.follower.exchange(kClosed) & ~kClosed) {
-    advance(f);
+  r.state.fetch_and(~kTurnFlag);
+  u32 place = place_of(r), n = 0, d = 0;
+  if (r.flags & kArgsHeld) {
+    const u8* bytes = r.args_offset ? heap(r.args_offset) : r.args_inline;
+    n = reinterpret_cast<const ArgsHead*>(bytes)->dependencies;
+    if (place < n) d = reinterpret_cast<const u32*>(bytes + sizeof(ArgsHead))[place];
   }
-  return i;
+  if (!pending(i)) {  // cancelled: its arguments may be gone
+    give_turn(i);
+    return;
+  }
+  if (place == noted && place >= n) {
+    advance(i);
+  } else if (place < n && (place == noted || place + 1 == noted) && !in_dependents(d, i)) {
+    // While a list is open nobody takes anything off it: not on it means that the dead process did not come to put it there.
+    // A list that is being released may have lost it to somebody who is about to go on: the exchange of its place decides.
+    if (record(d).dependents.load() & kClosed) {
+      go_on(i, place);
+    } else {
+      advance(i);
+    }
+  }
+}
+
+// Returns the record that it was giving back to its queue: the execution's count is with the queue.
+u32 Arena::repair_onward(u32 dead) {
+  Slot& s = slot(dead);
+  u32 i = s.onward.exchange(0), turn = s.next_turn.exchange(0), returned = 0;
+  if (i && turn && turn != i && record(i).follower.load() != turn && try_hold(turn)) {
+    if (record(turn).uid == s.next_turn_uid) resume(turn, 0);
+    drop(turn);
+  }
+  if (!i || !try_hold(i)) return 0;
+  if (record(i).uid == s.onward_uid) {
+    u32 seen = record(i).state.load();
+    u32 returner = seen >> kReturnerShift;
+    if ((seen & kStateMask) != kPending) {
+      give_turn(i);
+    } else if (!returner) {
+      resume(i, s.onward_place);
+    } else if (returner == dead) {
+      return_to_queue(i, true);
+      returned = i;
+    }
+  }
+  drop(i);
+  return returned;
 }
 
 // It died while it released what waited for a record: what is still linked is released here, and whoever may have missed a
 // wake-up is woken.
 void Arena::repair_sealing(Slot& s) {
-  u32 done = s.sealing.exchange(0), more = s.sealing_more.exchange(0), taken = s.cursor.exchange(0);
-  if (!done && !taken) return;
-  if (done == more) more = done ? u32(record(done).next) : 0;
-  if (taken && record(taken).uid == s.cursor_uid && !(done && in_dependents(done, taken))) {
-    Record& r = record(taken);
-    if ((r.state.load() & kStateMask) == kPending) {
-      u32 d = waits_for(*this, r);
-      if (d && d == done) {
-        go_on(taken);
-      } else if (!d || !in_dependents(d, taken)) {
-        advance(taken);
-      }
-    }
-  }
+  u32 done = s.sealing.exchange(0), more = s.sealing_more.exchange(0);
+  if (!done) return;
+  if (done == more) more = record(done).next;
   while (done) {
     if (sealed(done)) complete(done);
     drop(done);
@@ -104,7 +135,7 @@ void Arena::repair_failing(Slot& s, std::vector<DeadTask>& dead) {
   dead.push_back(task);
 }
 
-void Arena::repair_ledger(u32 si, u32 pushed, std::vector<DeadTask>& dead) {
+void Arena::repair_ledger(u32 si, u32 returned, std::vector<DeadTask>& dead) {
   Slot& s = slot(si);
   u32 next;
   for (u32 c = s.ledger_first; c; c = next) {
@@ -127,10 +158,8 @@ void Arena::repair_ledger(u32 si, u32 pushed, std::vector<DeadTask>& dead) {
           r.pins.compare_exchange_strong(mine, 0);
         }
         drop(i);
-      } else if (kind == kExecution && i != pushed) {
+      } else if (kind == kExecution && i != returned) {
         u32 state = r.state.load() & kStateMask;
-        if (state == kQueued && in_queue(r.queue, i)) continue;
-        if (state == kQueued) r.state.store(kRunning);
         if (state == kSealed || state == kCreating) {  // it died before giving back, or as somebody else failed the record
           return_args(r);
           drop(i);
@@ -164,15 +193,9 @@ void Arena::requeue(u32 i, bool front, bool use_retry) {
   forget_begun_value(i);
   for (u32 s = r.first_return; s; s = record(s).sibling) forget_begun_value(s);
   restart_stream(r);
-  r.state.store(kQueued);
-  u32 q = r.queue;
-  if (push(q, i, front)) {
-    ring();
-    return;
-  }
-  fail_unsealed(i, queue(q).error_record);
-  return_args(r);
-  drop(i);
+  r.state.store(kPending | me << kReturnerShift);
+  return_to_queue(i, front);
+  ring();
 }
 
 u32 Arena::executor_of(u32 i) const {
@@ -259,14 +282,14 @@ std::vector<DeadTask> Arena::repair_slot(u32 si) {
     Record& r = record(s.alloc_record);
     if (r.args_offset != offset && !(r.where == kBlock && r.value_offset == offset)) free_block(offset);
   }
-  u32 pushed = repair_push(s);
+  u32 returned = repair_onward(si);
   repair_sealing(s);
   repair_failing(s, dead);
   for (u32 r = s.done_head.exchange(0), next; r; r = next) {
     next = record(r).done_next;
     drop(r);
   }
-  repair_ledger(si, pushed, dead);
+  repair_ledger(si, returned, dead);
   repair_cache(s);
   announce_everything();
   release_slot(si);

@@ -233,7 +233,7 @@ static PyObject* task_inherit(PyObject* o, PyObject* ref) {
   Py_RETURN_NONE;
 }
 
-// Back to the queue; one retry less.
+// Back to the queue; one retry less. -> False: it was cancelled meanwhile, and has to be ended.
 static PyObject* task_retry(PyObject* o, PyObject*) {
   Record* r = live(o);
   if (!r) return nullptr;
@@ -241,10 +241,13 @@ static PyObject* task_retry(PyObject* o, PyObject*) {
   if (r->retries_left > 0) r->retries_left--;
   r->attempt++;
   arena->restart_stream(*r);
+  u32 running = arena->self->running.exchange(0);
+  if (!arena->push_back(i, task_of(o)->entry)) {
+    arena->self->running.store(running);
+    Py_RETURN_FALSE;
+  }
   task_of(o)->done = true;
-  arena->self->running.store(0);
-  arena->push_back(i, task_of(o)->entry);
-  Py_RETURN_NONE;
+  Py_RETURN_TRUE;
 }
 
 // yield_item(value, is_error=False) -> number of items so far
@@ -271,7 +274,7 @@ static PyObject* task_yield(PyObject* o, PyObject* args) {
     return nullptr;
   }
   arena->strike(entry);  // the count goes over to the queue
-  arena->push(r->stream, s, false);
+  arena->push(r->stream, s);
   r->produced++;
   arena->notify(task_of(o)->record);
   return PyLong_FromUnsignedLong(r->produced);

@@ -30,12 +30,14 @@ class Node {
   void run();
 
  private:
-  Child fork_child(u32 role, u32 queue, const std::function<void(Process&)>& body);
+  Child fork_child(u32 role, u32 queue, bool doomed, const std::function<void(Process&)>& body);
   Child fork_worker();
   Child fork_driver(bool doomed);
   void repair(const Child& child);
   void bury_driver(const Child& child);
   void kill_one(std::vector<Child>& children, bool drivers);
+  void replace_dead(std::vector<Child>& children, bool drivers);
+  void replace(std::vector<Child>& children, size_t which, int status, bool drivers);
   bool survivors_at_work();
   void drain();
 
@@ -61,7 +63,7 @@ Node::Node(const Options& options)
       a_(process_->arena()),
       daemon_(*process_) {}
 
-Child Node::fork_child(u32 role, u32 queue, const std::function<void(Process&)>& body) {
+Child Node::fork_child(u32 role, u32 queue, bool doomed, const std::function<void(Process&)>& body) {
   Child child{0, a_.reserve_slot(role), queue};
   if (role == kRoleDriver && !queue) child.queue = a_.new_queue(child.slot, 1, 0);
   pid_t parent = getpid();
@@ -72,6 +74,7 @@ Child Node::fork_child(u32 role, u32 queue, const std::function<void(Process&)>&
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(1);
     Process process(std::unique_ptr<Arena>(Arena::share(*owner_)), child.slot, seed);
+    if (doomed) death_countdown = 1 + process.random(process.random(2) ? 300 : 10'000);
     body(process);
     _exit(0);
   }
@@ -80,7 +83,7 @@ Child Node::fork_child(u32 role, u32 queue, const std::function<void(Process&)>&
 }
 
 Child Node::fork_worker() {
-  Child child = fork_child(kRoleWorker, 0, [](Process& p) { p.serve_assigned(); });
+  Child child = fork_child(kRoleWorker, 0, process_->random(4) != 0, [](Process& p) { p.serve_assigned(); });
   daemon_.add_worker(child.slot);
   return child;
 }
@@ -88,7 +91,7 @@ Child Node::fork_worker() {
 Child Node::fork_driver(bool doomed) {
   u64 end = now_ns() + u64(options_.seconds * 1e9);
   u32 slot_queue = 0;
-  Child child = fork_child(kRoleDriver, slot_queue, [&, end, doomed](Process& p) {
+  Child child = fork_child(kRoleDriver, slot_queue, doomed, [&, end, doomed](Process& p) {
     u32 queue = 0;
     for (u32 q = 2; q < p.arena().head->queues_used; q++) {
       Queue& it = p.arena().queue(q);
@@ -132,10 +135,23 @@ void Node::bury_driver(const Child& child) {
 void Node::kill_one(std::vector<Child>& children, bool drivers) {
   if (children.empty()) return;
   size_t which = process_->random(children.size());
-  Child victim = children[which];
-  kill(victim.pid, SIGKILL);
+  pid_t pid = children[which].pid;
+  kill(pid, SIGKILL);
   int status = 0;
-  expect(waitpid(victim.pid, &status, 0) == victim.pid, "a child can't be waited for");
+  expect(waitpid(pid, &status, 0) == pid, "a child can't be waited for");
+  replace(children, which, status, drivers);
+}
+
+// Those that came to the place where they were to die.
+void Node::replace_dead(std::vector<Child>& children, bool drivers) {
+  for (size_t n = children.size(); n-- > 0;) {
+    int status = 0;
+    if (waitpid(children[n].pid, &status, WNOHANG) == children[n].pid) replace(children, n, status, drivers);
+  }
+}
+
+void Node::replace(std::vector<Child>& children, size_t which, int status, bool drivers) {
+  Child victim = children[which];
   if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) fail("a child had died by itself, status " + std::to_string(status));
   children.erase(children.begin() + long(which));
   deaths_++;
@@ -168,6 +184,7 @@ void Node::drain() {
       Queue& it = a_.queue(q);
       busy |= it.flags == kQueueUsed && it.length.load() > 0;
     }
+    replace_dead(workers_, false);
     for (const Child& w : workers_) busy |= a_.slot(w.slot).running.load() != 0;
     expect(now_ns() < end, "work is left that nobody does");
     daemon_.wait_and_look(1'000'000);
@@ -180,6 +197,8 @@ void Node::run() {
   doomed_.push_back(fork_driver(true));
   while (survivors_at_work()) {
     daemon_.wait_and_look(i64(process_->random(2'000'000)));
+    replace_dead(workers_, false);
+    replace_dead(doomed_, true);
     if (process_->random(3) == 0) kill_one(workers_, false);
     if (process_->random(20) == 0) kill_one(doomed_, true);
     if (process_->random(200) == 0) a_.trim_heap(0);

@@ -1,6 +1,7 @@
 #include "process.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -8,6 +9,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+
+namespace shoal {
+
+void death_point() {
+  if (death_countdown && --death_countdown == 0) kill(getpid(), SIGKILL);
+}
+
+}  // namespace shoal
 
 namespace shoal::stress {
 
@@ -114,7 +123,8 @@ void Process::write_args(u32 i, const std::vector<u32>& dependencies, u64 paddin
   r.flags |= kArgsHeld;
 }
 
-Handle Process::submit(u32 queue, u64 own, const std::vector<u32>& dependencies, u64 padding, bool streaming) {
+Handle Process::submit(u32 queue, u64 own, const std::vector<u32>& dependencies, u64 padding, bool streaming,
+                       u32 previous) {
   u32 i = arena_->new_record(streaming ? kStream : kTask);
   Record& r = arena_->record(i);
   r.count.store(2, std::memory_order_relaxed);  // handle, execution
@@ -128,7 +138,11 @@ Handle Process::submit(u32 queue, u64 own, const std::vector<u32>& dependencies,
     r.backpressure = kStreamRoom;
   }
   r.state.store(kPending, std::memory_order_release);
-  arena_->submit(i);
+  if (previous) {
+    arena_->follow(previous, i);
+  } else {
+    arena_->submit(i);
+  }
   return handle;
 }
 
@@ -146,14 +160,22 @@ void Process::cancel(u32 i) {
     } else if (plain == kPending || plain == kQueued) {
       if (!arena_->begin_failing(i, seen)) continue;
       arena_->fail_begun(i, e);
+      if (!(seen & kTurnFlag)) arena_->give_turn(i);
     }
     break;
   }
   release({e, entry});
 }
 
+// A wait ends now and then so that its process may look at signals; here there are none.
+template <class Wait> static Arena::Wait patiently(Wait wait) {
+  i64 end = i64(now_ns()) + kPatienceNs;
+  for (;;)
+    if (Arena::Wait w = wait(end); w != Arena::Wait::kInterrupted) return w;
+}
+
 void Process::await(u32 i) {
-  Arena::Wait w = arena_->wait_sealed(i, i64(now_ns()) + kPatienceNs);
+  Arena::Wait w = patiently([&](i64 end) { return arena_->wait_sealed(i, end); });
   if (w == Arena::Wait::kTimedOut) {
     Record& r = arena_->record(i);
     Queue& q = arena_->queue(r.queue);
@@ -161,7 +183,7 @@ void Process::await(u32 i) {
          std::to_string(r.queue) + " has length " + std::to_string(q.length.load()) + ", servers " +
          std::to_string(q.servers.load()) + ", sleepers " + std::to_string(q.sleepers.load()) + ", spinners " +
          std::to_string(q.spinners.load()) + ", flags " + std::to_string(q.flags.load()) + "; waiter " +
-         std::to_string(r.waiter.load()) + ", cursor " + std::to_string(r.dep_cursor));
+         std::to_string(r.waiter.load()) + ", cursor " + std::to_string(r.place & kPlaceMask));
   }
 }
 
@@ -176,7 +198,7 @@ u64 Process::read_stream(Handle stream) {
       continue;
     }
     if (sealed) return sum;
-    Arena::Wait w = arena_->wait_some({stream.record}, 1, i64(now_ns()) + kPatienceNs);
+    Arena::Wait w = patiently([&](i64 end) { return arena_->wait_some({stream.record}, 1, end); });
     expect(w != Arena::Wait::kTimedOut, "a stream does not go on");
   }
 }
@@ -184,7 +206,7 @@ u64 Process::read_stream(Handle stream) {
 void Process::produce(u32 i, u64 items) {
   Record& r = arena_->record(i);
   for (u64 k = 0; k < items; k++) {
-    Arena::Wait w = arena_->wait_room(r.stream, r.backpressure, i, i64(now_ns()) + kPatienceNs);
+    Arena::Wait w = patiently([&](i64 end) { return arena_->wait_room(r.stream, r.backpressure, i, end); });
     expect(w != Arena::Wait::kTimedOut, "a stream's producer waits for a reader that does not come");
     if (r.count.load() <= 1 || (r.state.load() & kCancelFlag)) return;
     u32 s = arena_->new_record(kReturn);
@@ -194,7 +216,7 @@ void Process::produce(u32 i, u64 items) {
     store(s, k, 8);
     arena_->seal(s, 0);
     arena_->strike(entry);
-    arena_->push(r.stream, s, false);
+    arena_->push(r.stream, s);
     r.produced = r.produced + 1;
     arena_->notify(i);
   }
@@ -233,8 +255,8 @@ bool Process::step(u32 queue, bool check_assignment) {
   u32 entry = arena_->popped_entry;
   if (random(64) == 0) {  // an attempt that fails goes back
     arena_->self->running.store(0);
-    arena_->push_back(i, entry);
-    return true;
+    if (arena_->push_back(i, entry)) return true;
+    arena_->self->running.store(i);
   }
   execute(i, entry);
   return true;
@@ -279,7 +301,9 @@ Submitted Process::submit_random(u32 queue, const std::vector<Submitted>& known)
     task.may_fail = false;
     return task;
   }
-  task.handle = submit(queue, own, dependencies, random(20) == 0 ? random(5000) : 0);
+  u32 previous = known.empty() || random(3) ? 0 : known.back().handle.record;  // as calls of an ordered actor
+  if (arena_->record(previous).kind != kTask) previous = 0;
+  task.handle = submit(queue, own, dependencies, random(20) == 0 ? random(5000) : 0, false, previous);
   if (kind == 1) {
     cancel(task.handle.record);
     task.may_fail = true;

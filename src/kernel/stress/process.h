@@ -43,7 +43,8 @@ class Process {
   void release(Handle handle);
 
   // ---- tasks
-  Handle submit(u32 queue, u64 own, const std::vector<u32>& dependencies, u64 padding, bool streaming = false);
+  Handle submit(u32 queue, u64 own, const std::vector<u32>& dependencies, u64 padding, bool streaming = false,
+                u32 previous = 0);
   void cancel(u32 record);
   void await(u32 record);
   u64 read_stream(Handle stream);

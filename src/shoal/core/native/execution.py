@@ -283,7 +283,8 @@ def retry(task: Task) -> None:
     except KeyboardInterrupt:
         fail_cancelled(task)
     else:
-        task.retry()
+        if not task.retry():
+            fail_cancelled(task)
 
 
 def fail_cancelled(task: Task) -> None:
