@@ -30,6 +30,8 @@ from shoal.runtime_env import RuntimeEnv, RuntimeEnvConfig
         ({"pip": {"packages": ["a"], "pip_version": 3}}, TypeError, "'pip_version'\\] must be of type str"),
         ({"pip": "/no/requirements.txt"}, ValueError, "not a valid file"),
         ({"uv": {"packages": 3}}, ValueError, "'packages'\\] must be of type"),
+        ({"uv": {"packages": "file.txt"}}, ValueError, "'packages'\\] must be of type list, got: <class 'str'>"),
+        ({"uv": {"packages": ["a"], "uv_pip_install_options": "--no-cache"}}, TypeError, "uv_pip_install_options"),
         ({"uv": ["a", 3]}, TypeError, "List\\[str\\]"),
         ({"conda": 3}, TypeError, "runtime_env\\['conda'\\]"),
         ({"conda": "missing.yaml"}, ValueError, "Can't find conda YAML file"),
@@ -66,6 +68,22 @@ def test_packages_are_read_from_lists_files_and_dicts(tmp_path: Path) -> None:
     assert RuntimeEnv(pip=str(requirements)).pip_config() == {"pip_check": False, "packages": ["a", "b"]}
     assert RuntimeEnv(uv=["a", "a"]).uv_config()["packages"] == ["a"]
     assert RuntimeEnv(pip={"packages": ["a"], "pip_check": True}).pip_config()["pip_check"] is True
+
+
+def test_a_requirements_file_finds_the_files_that_it_names_beside_itself(tmp_path: Path) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("a==1\n-r more.txt\n--constraint=/elsewhere/constraints.txt\n-r https://host/file.txt\n")
+    assert RuntimeEnv(uv=str(requirements)).uv_config()["packages"] == [
+        "a==1",
+        f"-r {tmp_path}/more.txt",
+        "--constraint /elsewhere/constraints.txt",
+        "-r https://host/file.txt",
+    ]
+
+
+def test_no_packages_are_no_field() -> None:
+    assert RuntimeEnv(pip=[]) == {} and RuntimeEnv(uv={"packages": []}) == {}
+    assert not RuntimeEnv(pip=[]).has_pip()
 
 
 def test_modules_may_be_imported_ones(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ _PACKAGE_FIELDS = {
     "pip": ("packages", "pip_check", "pip_version", "pip_install_options"),
     "uv": ("packages", "uv_check", "uv_version", "uv_pip_install_options"),
 }
+_NESTED_FILE = re.compile(r"^(-r|--requirement|-c|--constraint)[ =]\s*([^\s:]+)$")
 _URI = re.compile(r"([a-z0-9+]+)://.+")
 
 
@@ -88,7 +89,8 @@ class RuntimeEnv(dict[str, Any]):
         unknown = sorted(set(given) - self.known_fields)
         if unknown:
             raise ValueError(f"runtime_env has no field {unknown[0]!r}; its fields are {sorted(self.known_fields)}")
-        super().__init__({name: _CHECKS[name](value) if _validate else value for name, value in given.items()})
+        checked = {name: _CHECKS[name](value) for name, value in given.items()} if _validate else given
+        super().__init__({name: value for name, value in checked.items() if value is not None})
         if _validate:
             _check_exclusive(self)
 
@@ -269,11 +271,14 @@ def _check_py_modules(value: Any) -> list[str]:
     return locations
 
 
-def _check_packages(field: str) -> Callable[[Any], dict[str, Any]]:
+def _check_packages(field: str) -> Callable[[Any], dict[str, Any] | None]:
+    """None for no packages: there is nothing to install then."""
     known = _PACKAGE_FIELDS[field]
 
-    def check(value: Any) -> dict[str, Any]:
-        if isinstance(value, (str, list)):
+    def check(value: Any) -> dict[str, Any] | None:
+        if isinstance(value, str):
+            value = {"packages": _lines_of(value)}
+        elif isinstance(value, list):
             value = {"packages": value}
         if not isinstance(value, dict):
             raise TypeError(f"runtime_env['{field}'] must be of type str or List[str] or dict, got {type(value)}")
@@ -291,21 +296,28 @@ def _check_packages(field: str) -> Callable[[Any], dict[str, Any]]:
             raise TypeError(f"runtime_env['{field}']['{field}_version'] must be of type str, got {type(version)}")
         if known[3] in result:
             _check_strings(f"{field}']['{known[3]}")(result[known[3]])
-        return result
+        return result if result["packages"] else None
 
     return check
 
 
 def _package_list(field: str, packages: Any) -> list[str]:
-    if isinstance(packages, str):
-        path = Path(packages).expanduser()
-        if not path.is_file():
-            raise ValueError(f"{path} is not a valid file")
-        packages = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    if isinstance(packages, str) and field == "pip":
+        packages = _lines_of(packages)
     if not isinstance(packages, list):
-        raise ValueError(f"runtime_env['{field}']['packages'] must be of type str or list, got: {type(packages)}")
+        kinds = "str or list" if field == "pip" else "list"
+        raise ValueError(f"runtime_env['{field}']['packages'] must be of type {kinds}, got: {type(packages)}")
     _check_strings(f"{field}']['packages")(packages)
     return list(dict.fromkeys(packages))
+
+
+def _lines_of(requirements: str) -> list[str]:
+    """The lines of a requirements file. Other requirements files that it names are looked for beside it."""
+    path = Path(requirements).expanduser()
+    if not path.is_file():
+        raise ValueError(f"{path} is not a valid file")
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    return [_NESTED_FILE.sub(lambda found: f"{found[1]} {path.parent.resolve() / found[2]}", line) for line in lines if line]
 
 
 def _check_conda(value: Any) -> str | dict[str, Any]:

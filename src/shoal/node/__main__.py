@@ -3,6 +3,7 @@
 
 ``--embedded FD``: FD is one end of a socketpair whose other end the driver has; the configuration comes through it.
 ``--zygote FD``: the same from the daemon, to replace a zygote that died.
+``--prepare FD``: the same, to install or to look at what a runtime environment needs.
 ``--session-folder DIR [--num-cpus N]``: a node that stands alone; drivers connect to DIR/daemon.sock.
 """
 

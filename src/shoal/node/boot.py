@@ -30,6 +30,8 @@ def main(arguments: list[str]) -> None:
             _embedded(socket.socket(fileno=int(arguments[1])))
         elif arguments[:1] == ["--zygote"]:
             _zygote(socket.socket(fileno=int(arguments[1])))
+        elif arguments[:1] == ["--prepare"]:
+            _prepare(socket.socket(fileno=int(arguments[1])))
         else:
             from shoal.node.standalone import configuration
 
@@ -39,7 +41,7 @@ def main(arguments: list[str]) -> None:
 
 
 def send_config(link: socket.socket, config: dict[str, Any]) -> None:
-    """Configuration for a process started with ``--embedded`` or ``--zygote``; marshal, since both ends are one interpreter."""
+    """Configuration for a process started with one of these options; marshal, since both ends are one version of Python."""
     body = marshal.dumps(config)
     link.sendall(_LENGTH.pack(len(body)) + body)
 
@@ -125,6 +127,12 @@ def _zygote(link: socket.socket) -> None:
     config = _receive_config(link)
     _kernel.attach_arena(config["arena_fd"])
     run_zygote(link, config, os.getppid(), [])
+
+
+def _prepare(link: socket.socket) -> None:
+    from shoal.node.preparation import run_preparation
+
+    run_preparation(link, _receive_config(link), os.getppid())
 
 
 def _pipe() -> tuple[int, int]:

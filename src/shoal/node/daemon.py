@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
 from shoal.core.native import messages as m
@@ -41,6 +41,9 @@ from shoal.node.process_control import become_subreaper, die_with_parent, name_p
 from shoal.node.state_lists import StateLists
 from shoal.node.worker_logs import WorkerLogs
 from shoal.node.zygotes import Zygotes
+
+if TYPE_CHECKING:
+    from shoal.node.preparations import Interpreter, Preparations
 
 FRUITLESS_PAUSE_S = 0.001
 """The doorbell is listened to again so long after a ring that changed nothing: rings cannot eat a core."""
@@ -77,6 +80,7 @@ class Daemon:
         self.executor = Executor(self)
         self.lists = StateLists(self)
         self.guard = MemoryGuard.from_environment(os.environ)
+        self._preparations: Preparations | None = None
         self._lock = session_folder.lock(config["session_folder"])
         self._ended: int | None = None
         self._timer: Timer | None = None
@@ -112,6 +116,19 @@ class Daemon:
         while self._ended is None:
             self.loop.run_once()
         return self._ended
+
+    @property
+    def preparations(self) -> Preparations:
+        """Made when it is first needed: most sessions install nothing."""
+        if self._preparations is None:
+            from shoal.node.preparations import Preparations
+
+            self._preparations = Preparations(self)
+        return self._preparations
+
+    def interpreter_of(self, environment: str) -> Interpreter | None:
+        """What processes in the environment run under; None: as this one."""
+        return self._preparations.interpreter_of(environment) if self._preparations is not None else None
 
     # ------------------------------------------------------------ events
 
@@ -310,9 +327,11 @@ class Daemon:
 
         They and what they leave come to us (or to the root zygote), since we are a subreaper."""
         pids = {slot: pid or _kernel.slot_state(slot).pid for slot, pid in dead}
-        leftovers.kill_session(self.config["session_id"], spare={os.getpid(), *self.zygotes.pids()})
+        spare = {os.getpid(), *self.zygotes.pids(), *(self._preparations.pids() if self._preparations is not None else ())}
+        tags = {f"{slot}:{pid}" for slot, pid in pids.items()}
+        leftovers.kill_session(self.config["session_id"], spare, workers=tags)
         leftovers.end_processes([pid for pid in pids.values() if pid], WORKERS_END_S)
-        leftovers.kill_strangers(set(self.zygotes.pids()), set())
+        leftovers.kill_strangers(spare, set())
         for slot, pid in pids.items():
             self.on_died(slot, pid, -signal.SIGKILL, 0)
 
@@ -321,6 +340,8 @@ class Daemon:
         if self._ended is not None:
             return
         self._ended = status
+        if self._preparations is not None:
+            self._preparations.end()
         self.zygotes.end()
         leftovers.kill_session(self.config["session_id"], spare={os.getpid()})
         leftovers.kill_strangers(set(), set())

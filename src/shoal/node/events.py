@@ -124,6 +124,19 @@ class ActorInitFailed(msgspec.Struct, frozen=True):
     record: int
 
 
+class EnvironmentReady(msgspec.Struct, frozen=True):
+    """Answer to PrepareEnvironment: processes can be forked in it."""
+
+    environment: str
+
+
+class EnvironmentFailed(msgspec.Struct, frozen=True):
+    """Answer to PrepareEnvironment: it can't be made; ``message`` goes to the user."""
+
+    environment: str
+    message: str
+
+
 class MemoryShort(msgspec.Struct, frozen=True):
     """The memory guard chose a victim; ``message`` goes to the user."""
 
@@ -150,6 +163,8 @@ Event = (
     | ActorUnreferenced
     | ActorStarted
     | ActorInitFailed
+    | EnvironmentReady
+    | EnvironmentFailed
     | MemoryShort
     | RequestMade
 )
@@ -180,6 +195,15 @@ class ForkProcess(msgspec.Struct, frozen=True):
     spec: bytes = b""
     name: str = ""
     record: int = 0
+
+
+class PrepareEnvironment(msgspec.Struct, frozen=True):
+    """Make or find the interpreter of the environment; answered by EnvironmentReady or EnvironmentFailed, however late.
+
+    ``root``: the driver (a slot) that is told how it goes."""
+
+    environment: str
+    root: int
 
 
 class Assign(msgspec.Struct, frozen=True):
@@ -286,6 +310,7 @@ class Notify(msgspec.Struct, frozen=True):
 
 Instruction = (
     ForkProcess
+    | PrepareEnvironment
     | Assign
     | Unassign
     | SetLent

@@ -61,6 +61,9 @@ class Executor:
         daemon.zygotes.fork(slot, is_actor, instruction, [pipes[0][1], pipes[1][1]])
         daemon.handle(e.SlotReserved(instruction.number, slot))
 
+    def _prepare(self, instruction: e.PrepareEnvironment) -> None:
+        self._daemon.preparations.prepare(instruction.environment, instruction.root)
+
     def _assign(self, instruction: e.Assign) -> None:
         _kernel.assign(instruction.slot, instruction.queue)
 
@@ -151,6 +154,7 @@ class Executor:
 
 _HANDLERS: dict[type, Callable[[Executor, Any], None]] = {
     e.ForkProcess: Executor._fork,
+    e.PrepareEnvironment: Executor._prepare,
     e.Assign: Executor._assign,
     e.Unassign: Executor._unassign,
     e.SetLent: Executor._set_lent,

@@ -276,7 +276,9 @@ class Leases:
         for queue, info in self.queues.items():
             count = info.seen.length - idle.get(queue, 0)
             scheduling_class = self._classes.get(info.seen.class_id)
-            if count <= 0 or info.seen.closed or scheduling_class is None or scheduling_class.closed:
+            if scheduling_class is None or scheduling_class.closed or scheduling_class.preparing:
+                count = 0
+            if count <= 0 or info.seen.closed or scheduling_class is None:
                 info.unmet_since_s = None
                 continue
             if info.unmet_since_s is None:

@@ -51,11 +51,15 @@ def end_processes(pids: list[int], timeout_s: float) -> None:
             time.sleep(0.002)
 
 
-def kill_session(session_id: str, spare: set[int]) -> int:
-    """Kills every process that carries the session's tag; returns how many."""
+def kill_session(session_id: str, spare: set[int], workers: set[str] | None = None) -> int:
+    """Kills every process that carries the session's tag; returns how many.
+
+    ``workers``: only what carries one of these tags of workers, too ("slot:pid")."""
     count = 0
     for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) not in spare and _variable(int(name), b"SHOAL_SESSION") == session_id:
+        if not name.isdigit() or int(name) in spare or _variable(int(name), b"SHOAL_SESSION") != session_id:
+            continue
+        if workers is None or _variable(int(name), b"SHOAL_WORKER") in workers:
             _kill(int(name))
             count += 1
     return count

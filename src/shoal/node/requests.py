@@ -54,7 +54,9 @@ class Requests:
                 return brain.groups.missing(message.placement_group, message.bundle_index, amounts)
             return brain.pool.missing(amounts)
 
-        return m.ClassId(brain.classes.register(message, missing))
+        class_id = brain.classes.register(message, missing)
+        brain.environments.wanted(brain.classes[class_id], brain.processes.root_of(event.slot))
+        return m.ClassId(class_id)
 
     def _cluster_resources(self, event: RequestMade) -> m.Answer:
         return m.Amounts(dict(self._brain.resources))

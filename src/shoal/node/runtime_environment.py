@@ -10,7 +10,15 @@ from shoal.core.native import environments
 from shoal.node.exit_status import EXIT_ENVIRONMENT_FAILED
 from shoal.node.packages import Packages, UnusablePackage
 
-SUPPORTED = ("env_vars", "working_dir", "py_modules", "excludes", "config", environments.SETUP_HOOK)
+SUPPORTED = (
+    "env_vars",
+    "working_dir",
+    "py_modules",
+    "excludes",
+    "config",
+    environments.SETUP_HOOK,
+    *environments.INTERPRETER_FIELDS,  # this process runs under their interpreter already
+)
 FOLDER = "runtime_environments"
 
 
@@ -19,7 +27,7 @@ def apply_environment(environment: str, session_folder: str) -> None:
 
     What can't be set up ends the process with EXIT_ENVIRONMENT_FAILED; its last output says what is wrong."""
     fields = environments.decode(environment)
-    for key in (environments.CAPTURED_GROUP, environments.JOB):
+    for key in (environments.CAPTURED_GROUP, environments.JOB, environments.LOCAL_FILES):
         fields.pop(key, None)
     unsupported = sorted(set(fields) - set(SUPPORTED))
     if unsupported:

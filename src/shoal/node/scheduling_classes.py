@@ -31,6 +31,7 @@ class SchedulingClass(msgspec.Struct, eq=False):
     group_id: bytes = b""
     bundle_index: int = -1
     closed: ErrorFacts | None = None  # its placement group was removed, or its environment cannot be set up
+    preparing: bool = False  # its environment is being installed
 
 
 class ClassTable:

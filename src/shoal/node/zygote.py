@@ -24,9 +24,12 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from shoal import _kernel
+from shoal.core.native.birth_marks import mark_process
 from shoal.node import leftovers
+from shoal.node.import_paths import worker_path
 from shoal.node.process_control import become_subreaper, die_with_parent, name_process, thread_count
 
+LOG_NAME = "zygote.log"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -84,7 +87,9 @@ class Zygote:
     def _prepare(self) -> None:
         """Output to the log, the driver's import path, and everything a worker imports."""
         log = os.open(
-            os.path.join(self._config["session_folder"], "logs", "zygote.log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600
+            os.path.join(self._config["session_folder"], "logs", self._config.get("log_name", LOG_NAME)),
+            os.O_CREAT | os.O_WRONLY | os.O_APPEND,
+            0o600,
         )
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
@@ -95,7 +100,7 @@ class Zygote:
         os.environ["SHOAL_SESSION"] = self._config["session_id"]
         for name in THREAD_VARIABLES:
             os.environ.setdefault(name, "1")
-        sys.path[:] = self._config["sys_path"]
+        sys.path[:] = worker_path(self._config["sys_path"], sys.path[1:], self._config.get("interpreter_kind", ""))
         _execute_package("shoal", self._config["package_folder"])
         self._import_worker()
         for name in self._config.get("preload", ()):
@@ -188,6 +193,7 @@ class Zygote:
         os.close(self._wake_read)
         os.close(self._wake_write)
         self._config["preload"] = command.modules
+        self._config["is_root"] = False
         link = socket.socket(fileno=fd)
         successor = Zygote(link, self._config, parent, command.generation)
         successor.run([])
@@ -251,7 +257,9 @@ class Zygote:
                 os.kill(pid, signal.SIGTERM)
             except ProcessLookupError:
                 continue
-        leftovers.kill_session(self._config["session_id"], spare={os.getpid(), os.getppid()})
+        # The root ends with the session; another zygote may end alone.
+        own = None if self._config.get("is_root", True) else {f"{slot}:{pid}" for pid, slot in self._workers.items()}
+        leftovers.kill_session(self._config["session_id"], {os.getpid(), os.getppid()}, own)
         for pid in list(self._workers):
             try:
                 os.waitpid(pid, 0)
@@ -280,6 +288,7 @@ def _become_worker(zygote: Zygote, command: Any, out: int, err: int) -> NoReturn
         for fd in (1, 2):
             os.set_blocking(fd, True)
         os.environ["SHOAL_WORKER"] = f"{command.slot}:{os.getpid()}"
+        mark_process(zygote._config["session_id"], os.environ["SHOAL_WORKER"])
         code = 79
         _apply_environment(command, zygote._config)
         code = 1

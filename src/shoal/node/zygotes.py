@@ -1,13 +1,15 @@
-"""The daemon's side of its zygotes: the root, and the successor that has the driver's modules."""
+"""The daemon's side of its zygotes: the root, the successor that has the driver's modules, and one for each environment that
+needs an interpreter of its own."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from shoal.core.native.messages import Message
 from shoal.node import zygote_messages as z
@@ -17,18 +19,23 @@ from shoal.node.events import ForkProcess
 
 if TYPE_CHECKING:
     from shoal.node.daemon import Daemon
+    from shoal.node.preparations import Interpreter
 
 PRELOAD_DELAY_S = 0.2
 SUCCESSOR_ATTEMPTS_MAX = 16
 """So many modules that start threads may be left out before the successor is given up."""
+END_LIMIT_S = 2.0
+LOG_TAIL_BYTES = 4000
 FAILED_STARTS_MAX = 3
 """After so many zygotes in a row that end before they are ready the node ends: nothing would ever run, and everybody wait."""
 
 
 class _Zygote:
-    def __init__(self, generation: int, pid: int) -> None:
+    def __init__(self, generation: int, pid: int, interpreter: Interpreter | None = None) -> None:
         self.generation = generation
         self.pid = pid
+        self.interpreter = interpreter  # None: that of the daemon
+        self.child_pid = 0  # what we have started for it: itself, or a program that runs it
         self.ready = False
         self.link: Connection
         self.expected: set[int] = set()  # slots it was asked to fork
@@ -49,11 +56,12 @@ class Zygotes:
         self._preload_due = False
         self._ending = False
         self._all: dict[int, _Zygote] = {}
+        self._of_interpreter: dict[str, _Zygote] = {}
         self._root = self._add(0, pid, link)
         self._current = self._root
 
     def pids(self) -> list[int]:
-        return [zygote.pid for zygote in self._all.values() if zygote.pid]
+        return [pid for zygote in self._all.values() for pid in (zygote.pid, zygote.child_pid) if pid]
 
     def expect(self, slot: int) -> None:
         self._root.expected.add(slot)
@@ -62,8 +70,9 @@ class Zygotes:
         """The writing ends of the pipes are closed here once they were sent."""
         devices = tuple((name, list(indices)) for name, indices in instruction.devices)
         message = z.Fork(slot, is_actor, instruction.spec, instruction.environment, devices, instruction.cpus)
-        self._current.expected.add(slot)
-        self._send(self._current, message, fds)
+        zygote = self._zygote_for(instruction.environment)
+        zygote.expected.add(slot)
+        self._send(zygote, message, fds)
 
     def signal(self, pid: int, generation: int, number: int, group: bool = True) -> None:
         zygote = self._all.get(generation)
@@ -97,9 +106,52 @@ class Zygotes:
             if not zygote.link.closed:
                 zygote.link.send(z.Quit())
                 zygote.link.flush(1.0)
-        self._wait_for_root(2.0)
+        deadline_s = self._daemon.loop.time() + END_LIMIT_S
+        _wait_ended(self._root.pid, max(0.0, deadline_s - self._daemon.loop.time()))
+        for zygote in self._of_interpreter.values():
+            _wait_ended(zygote.child_pid, max(0.0, deadline_s - self._daemon.loop.time()))
         for zygote in self._all.values():
             zygote.link.close()
+
+    # ------------------------------------------------------------ interpreters
+
+    def start_interpreter(self, interpreter: Interpreter) -> None:
+        """Starts a zygote under another interpreter; ``preparations`` are told when it can fork. Raises OSError."""
+        self._generations += 1
+        ours, theirs = socket.socketpair()
+        config = self._exec_config()
+        config["interpreter_kind"] = interpreter.kind
+        config["is_root"] = False
+        config["log_name"] = f"zygote-{interpreter.key[:8]}.log"
+        log_path = os.path.join(config["session_folder"], "logs", config["log_name"])
+        variables = {**os.environ, **interpreter.variables}
+        with open(log_path, "ab") as log:
+            pid = self._spawn(list(interpreter.command), config, ours, theirs, log, variables, interpreter.cwd or None)
+        zygote = self._add(self._generations, 0, ours, interpreter)
+        zygote.child_pid = pid
+        self._of_interpreter[interpreter.key] = zygote
+
+    def stop_interpreter(self, key: str) -> None:
+        """Its zygote, if any, ends with all workers."""
+        zygote = self._of_interpreter.get(key)
+        if zygote is not None:
+            os.kill(zygote.child_pid, signal.SIGKILL)  # not reaped yet; its end is seen on the link
+
+    def _zygote_for(self, environment: str) -> _Zygote:
+        interpreter = self._daemon.interpreter_of(environment)
+        if interpreter is None:
+            return self._current
+        if interpreter.key not in self._of_interpreter:  # it has died
+            self.start_interpreter(interpreter)
+        return self._of_interpreter[interpreter.key]
+
+    def _on_interpreter_lost(self, zygote: _Zygote, interpreter: Interpreter) -> None:
+        self._of_interpreter.pop(interpreter.key, None)
+        _wait_ended(zygote.child_pid, END_LIMIT_S)
+        path = os.path.join(self._daemon.config["session_folder"], "logs", f"zygote-{interpreter.key[:8]}.log")
+        with open(path, "rb") as log:
+            tail = log.read()[-LOG_TAIL_BYTES:].decode(errors="replace")
+        self._daemon.preparations.zygote_lost(interpreter.key, tail)
 
     # ------------------------------------------------------------ successors
 
@@ -115,19 +167,28 @@ class Zygotes:
 
     def _on_ready(self, zygote: _Zygote, pid: int) -> None:
         zygote.ready, zygote.pid = True, pid
+        if zygote.interpreter is not None:
+            self._daemon.preparations.zygote_ready(zygote.interpreter.key)
+            return
         if zygote.generation >= self._current.generation:
             former, self._current = self._current, zygote
             self._retire_if_unused(former)
 
     def _retire_if_unused(self, zygote: _Zygote) -> None:
         """A former successor without workers is not needed; the root stays to the end."""
-        if zygote not in (self._root, self._current) and zygote.ready and not zygote.workers and not zygote.expected:
+        if (
+            zygote.interpreter is None
+            and zygote not in (self._root, self._current)
+            and zygote.ready
+            and not zygote.workers
+            and not zygote.expected
+        ):
             zygote.link.send(z.Quit())
 
     # ------------------------------------------------------------ messages
 
-    def _add(self, generation: int, pid: int, link: socket.socket) -> _Zygote:
-        zygote = _Zygote(generation, pid)
+    def _add(self, generation: int, pid: int, link: socket.socket, interpreter: Interpreter | None = None) -> _Zygote:
+        zygote = _Zygote(generation, pid, interpreter)
         zygote.link = Connection(
             self._daemon.loop, link, lambda body: self._on_message(zygote, body), lambda: self._on_lost(zygote)
         )
@@ -170,6 +231,8 @@ class Zygotes:
         dead = [*zygote.workers.items(), *((slot, 0) for slot in zygote.expected)]
         if zygote is self._current:
             self._current = self._root
+        if zygote.interpreter is not None:
+            self._on_interpreter_lost(zygote, zygote.interpreter)
         if zygote is self._root:
             try:
                 os.waitpid(zygote.pid, 0)
@@ -186,41 +249,63 @@ class Zygotes:
 
     def _restart_root(self) -> None:
         """By exec: this process has threads now. Its successors die with the old root by themselves."""
-        import subprocess
-
         ours, theirs = socket.socketpair()
-        config = dict(self._daemon.config.items())
-        config["arena_fd"] = self._arena_fd
-        command = [
-            sys.executable,
-            os.path.join(config["package_folder"], "node", "__main__.py"),
-            "--zygote",
-            str(theirs.fileno()),
-        ]
-        send_config(ours, config)
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno(), self._arena_fd], stdin=subprocess.DEVNULL)
-        process.returncode = 0  # reaped by its pid below, not by subprocess
-        theirs.close()
+        pid = self._spawn([sys.executable], self._exec_config(), ours, theirs)
         self._generations += 1
-        self._root = self._current = self._add(self._generations, process.pid, ours)
+        self._root = self._current = self._add(self._generations, pid, ours)
         if self._modules:
             self._attempts = 0
             self._start_successor()
 
-    def _wait_for_root(self, timeout_s: float) -> None:
-        deadline_s = self._daemon.loop.time() + timeout_s
-        fd = -1
-        try:
-            fd = os.pidfd_open(self._root.pid)
-            import select
+    def _exec_config(self) -> dict[str, Any]:
+        return {**self._daemon.config, "arena_fd": self._arena_fd}
 
-            poll = select.poll()
-            poll.register(fd, select.POLLIN)
-            if not poll.poll(max(0.0, deadline_s - self._daemon.loop.time()) * 1000):
-                os.kill(self._root.pid, signal.SIGKILL)
-            os.waitpid(self._root.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            return
+    def _spawn(
+        self,
+        interpreter: list[str],
+        config: dict[str, Any],
+        ours: socket.socket,
+        theirs: socket.socket,
+        output: IO[bytes] | None = None,
+        variables: dict[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> int:
+        """Starts a zygote at the other end of ``ours``; its pid, or that of what runs it."""
+        import subprocess
+
+        main = os.path.join(config["package_folder"], "node", "__main__.py")
+        send_config(ours, config)
+        try:
+            process = subprocess.Popen(
+                [*interpreter, main, "--zygote", str(theirs.fileno())],
+                pass_fds=[theirs.fileno(), self._arena_fd],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=variables,
+                cwd=cwd,
+            )
+        except OSError:
+            ours.close()
+            raise
         finally:
-            if fd >= 0:
-                os.close(fd)
+            theirs.close()
+        process.returncode = 0  # reaped by its pid, not by subprocess
+        return process.pid
+
+
+def _wait_ended(pid: int, timeout_s: float) -> None:
+    """Reaps our child; kills it when it does not end by itself."""
+    fd = -1
+    try:
+        fd = os.pidfd_open(pid)
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if not poll.poll(timeout_s * 1000):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return
+    finally:
+        if fd >= 0:
+            os.close(fd)

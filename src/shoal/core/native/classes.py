@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shoal import _kernel
 from shoal.core import serialization
 from shoal.core.ids import PlacementGroupID
-from shoal.core.native import environments, messages
+from shoal.core.native import environments, local_files, messages
 from shoal.core.native.control import RequestFailed
 from shoal.core.placement_group import PlacementGroup, check_fits
 from shoal.core.scheduling_strategies import (
@@ -123,6 +123,11 @@ class SchedulingClasses:
         Submitters are kept per process, so whoever hands its placement group down to what it starts is a process of its own
         kind: the group is then part of the environment."""
         merged = merge_environments(dict(self._outer_env or {}), dict(own or {}))
+        if any(merged.get(installer) for installer in local_files.INSTALLERS):
+            merged = local_files.absolute(merged)
+            digests = local_files.digests(merged)
+            if digests:
+                merged[environments.LOCAL_FILES] = digests
         if self._job_facts:
             merged[environments.JOB] = self._job_facts
         if group is not None and group.captures:

@@ -23,7 +23,11 @@ CAPTURED_GROUP = "captured_placement_group"
 JOB = "job"
 """Key, beside the fields, of what the worker must know of its job: ``namespace``, ``id`` and ``import_path`` unless they are
 the node's own, ``code_search_path``, ``logging``."""
+LOCAL_FILES = "local_files"
+"""Key, beside the fields, of the digests of local files that ``pip`` or ``uv`` name: see ``local_files``."""
 SETUP_HOOK = "worker_process_setup_hook"
+INTERPRETER_FIELDS = ("pip", "uv", "py_executable")
+"""Fields for which workers run under an interpreter of their own, which has to be made or found first."""
 SETUP_TIMEOUT_S = 600
 FAILED_STATUS = 79
 """Exit status of a worker whose environment could not be set up; what it wrote last is the reason."""
@@ -51,20 +55,36 @@ def decode(text: str) -> dict[str, Any]:
     return dict(json.loads(text)) if text else {}
 
 
+def needs_interpreter(text: str) -> bool:
+    """Whether workers of the environment are forked by a process of another interpreter than the driver's."""
+    fields = decode(text)
+    return any(fields.get(name) for name in INTERPRETER_FIELDS)
+
+
 def failure_prefix() -> str:
     return f"[Node {LOOPBACK}] "
+
+
+def setup_limit_s(fields: dict[str, Any]) -> float | None:
+    """``config["setup_timeout_seconds"]``; None: no limit."""
+    limit_s: float = (fields.get("config") or {}).get("setup_timeout_seconds", SETUP_TIMEOUT_S)
+    return None if limit_s < 0 else limit_s
+
+
+def too_slow(limit_s: float) -> str:
+    return f"setting up the runtime_env took longer than setup_timeout_seconds={limit_s}"
 
 
 @contextlib.contextmanager
 def setup_limit(fields: dict[str, Any]) -> Iterator[None]:
     """Raises SetupTimeout in the block when it takes longer than ``fields["config"]`` allows. Main thread only."""
-    limit_s = (fields.get("config") or {}).get("setup_timeout_seconds", SETUP_TIMEOUT_S)
-    if limit_s < 0:
+    limit_s = setup_limit_s(fields)
+    if limit_s is None:
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        raise SetupTimeout(f"setting up the runtime_env took longer than setup_timeout_seconds={limit_s}")
+        raise SetupTimeout(too_slow(limit_s))
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, limit_s)

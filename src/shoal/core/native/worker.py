@@ -15,7 +15,7 @@ from shoal.core import session
 from shoal.core.actor_builtins import BUILT_INS
 from shoal.core.actor_exit import ActorExit
 from shoal.core.logging_config import LoggingConfig
-from shoal.core.native import context, environments, named_output, threaded_actor
+from shoal.core.native import context, environments, local_files, named_output, threaded_actor
 from shoal.core.native.control import worker_facts
 from shoal.core.native.engine import NativeEngine
 from shoal.core.native.execution import LEFT_STATUS, THREAD_VARIABLES, Handlers, leave, stop, task_error
@@ -87,6 +87,7 @@ def _become_worker(slot: int, *, namespace: str | None) -> NativeEngine:
     process.sets_thread_variables = not facts.get("user_threads") and not any(
         name in user_variables for name in THREAD_VARIABLES
     )
+    local_files.inherit(process.runtime_env.pop(environments.LOCAL_FILES, {}))
     job = process.runtime_env.pop(environments.JOB, None) or {}
     _extend_import_path(first=job.get("code_search_path", []), last=job.get("import_path", []))
     captured = process.runtime_env.pop(environments.CAPTURED_GROUP, None)
