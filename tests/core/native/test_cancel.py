@@ -28,6 +28,16 @@ def echo(value: Any) -> Any:
     return value
 
 
+@shoal.remote
+class Sequence:
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+
+    def append(self, item: Any) -> list[Any]:
+        self.items.append(item)
+        return self.items
+
+
 def _monotonic() -> float:
     import time
 
@@ -130,6 +140,22 @@ def test_a_queued_call_of_an_actor_never_runs(tmp_path: Path) -> None:
         shoal.get(never, timeout=20)
     shoal.cancel(argument)
     assert shoal.get([first, slow.call.remote(2)], timeout=20) == [1, 2]
+
+
+def test_a_cancelled_call_that_waits_for_its_argument_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    actor = Sequence.remote()
+    never = loop_until_cancelled.remote(str(tmp_path / "blocker"))
+    waiting = actor.append.remote(never)
+    after = actor.append.remote("after")
+    last = actor.append.remote("last")
+    shoal.cancel(after)  # not its turn yet: it must not let `last` overtake the call before it
+    assert shoal.wait([last], timeout=0.05)[0] == []
+    shoal.cancel(waiting)
+    assert shoal.get(last, timeout=20) == ["last"]
+    for ref in (waiting, after):
+        with pytest.raises(TaskCancelledError):
+            shoal.get(ref)
+    shoal.cancel(never, force=True)
 
 
 def test_a_running_call_of_an_actor_is_told() -> None:
