@@ -141,3 +141,21 @@ def test_a_search_learns_through_a_run(tmp_path) -> None:
         verbose=0,
     )
     assert len(analysis.trials) == 25 and analysis.best_result["loss"] < 1
+
+
+@pytest.mark.usefixtures("cluster")
+def test_configurations_are_complete_and_folders_are_named_after_what_was_drawn(tmp_path) -> None:
+    seen = []
+    analysis = tune.run(
+        lambda config: seen.append(config) or {"loss": config["net"]["list"][0]},
+        config={"net": {"list": [tune.uniform(0, 1), 3], "constant": 5}, "top": "x"},
+        search_alg="optuna",
+        metric="loss",
+        mode="min",
+        storage_path=str(tmp_path),
+        verbose=0,
+    )
+    trial = analysis.trials[0]
+    assert trial.config["net"]["constant"] == 5 and trial.config["net"]["list"][1] == 3 and trial.config["top"] == "x"
+    assert list(trial.evaluated_params) == ["net/list"]
+    assert trial.experiment_tag.startswith("1_list=")

@@ -13,7 +13,7 @@ from shoal.tune.schedulers import FIFOScheduler, TrialScheduler, create_schedule
 from shoal.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, SearchGenerator, create_searcher
 from shoal.tune.search.search_generator import set_search_properties_backwards_compatible
 from shoal.tune.search.searcher import Searcher
-from shoal.tune.search.variant_generator import has_unresolved_values, parse_spec_vars
+from shoal.tune.search.variant_generator import has_unresolved_values, parse_spec_vars, without_unresolved
 
 
 def prepare_search(
@@ -44,9 +44,7 @@ def prepare_search(
             raise ValueError(
                 f"{searcher} has a space, metric or mode of its own and takes no other, but got config domains: {undrawn}"
             )
-        constants, _, _ = parse_spec_vars(config)
-        fixed = {key: value for key, value in config.items() if any(path[0] == key for path, _ in constants)}
-        return search_alg, {key: value for key, value in fixed.items() if not has_unresolved_values(value)}
+        return search_alg, without_unresolved(config)
     return search_alg, config
 
 

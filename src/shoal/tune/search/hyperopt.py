@@ -11,10 +11,10 @@ from shoal.tune.flatten import copy_containers
 from shoal.tune.mode import sign_of
 from shoal.tune.result import DEFAULT_METRIC
 from shoal.tune.search.extras import import_extra
-from shoal.tune.search.points import check_no_grid, score_of, unquantized
+from shoal.tune.search.points import check_no_grid, plain_value, score_of, unquantized
 from shoal.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Normal
 from shoal.tune.search.searcher import Searcher
-from shoal.tune.search.variant_generator import assign_value
+from shoal.tune.search.variant_generator import assign_value, has_unresolved_values
 
 _CONSTANT_SPACE = (
     "HyperOpt encountered an error when sampling from the space: it holds no domain to draw from. "
@@ -44,6 +44,7 @@ class HyperOptSearch(Searcher):
         self._points = self.copy_points(points_to_evaluate)
         self._algorithm = partial(self._hyperopt.tpe.suggest, n_startup_jobs=n_initial_points, gamma=gamma)
         self._random = np.random.default_rng(random_state_seed)
+        self._template: Any = space  # says where lists were: HyperOpt makes tuples of them
         self._space = self.convert_search_space(space) if isinstance(space, dict) and space else space
         self._live: dict[str, int] = {}
         self._queued: list[int] = []
@@ -78,11 +79,11 @@ class HyperOptSearch(Searcher):
         self._queued = [document["tid"] for document in self._study.trials]
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        self._metric = self._metric or metric
+        self._mode = self._mode or mode
         if self._space:
             return False
-        self._space = self.convert_search_space(config)
-        self._metric = metric or self._metric
-        self._mode = mode or self._mode
+        self._template, self._space = config, self.convert_search_space(config)
         self._setup()
         return True
 
@@ -101,8 +102,7 @@ class HyperOptSearch(Searcher):
             document = documents[0]
         self._live[trial_id] = document["tid"]
         values = self._hyperopt.base.spec_from_misc(document["misc"])
-        with_scalars = self._hyperopt.space_eval(self._space, values)
-        config: dict[str, Any] = _plain_numbers(with_scalars)
+        config: dict[str, Any] = _like(self._template, plain_value(self._hyperopt.space_eval(self._space, values)))
         return config
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -173,11 +173,11 @@ def _converted(value: Any, label: str) -> Any:
     """A category that may itself hold domains."""
     if isinstance(value, Domain):
         return _expression(import_extra("hyperopt", "HyperOptSearch").hp, label, value)
+    if not has_unresolved_values(value):
+        return import_extra("hyperopt.pyll.base", "HyperOptSearch", package="hyperopt").Literal(value)
     if isinstance(value, dict):
         return HyperOptSearch.convert_search_space(value, prefix=label)
-    if isinstance(value, list):
-        return [_converted(item, f"{label}/{index}") for index, item in enumerate(value)]
-    return value
+    return [_converted(item, f"{label}/{index}") for index, item in enumerate(value)]
 
 
 def _flat(point: Any, prefix: str = "") -> dict[str, Any]:
@@ -205,9 +205,10 @@ def _index(options: list[Any] | None, value: Any) -> Any:
     return value if options is None else options.index(value)
 
 
-def _plain_numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain_numbers(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain_numbers(item) for item in value)
-    return value.item() if isinstance(value, np.generic) else value
+def _like(template: Any, value: Any) -> Any:
+    """``value`` with lists where ``template`` has them."""
+    if isinstance(template, dict) and isinstance(value, dict):
+        return {key: _like(template.get(key), item) for key, item in value.items()}
+    if isinstance(template, list) and isinstance(value, (list, tuple)) and len(template) == len(value):
+        return [_like(inner, item) for inner, item in zip(template, value, strict=True)]
+    return value

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from shoal.tune.flatten import flatten_dict, unflatten_list_dict
-from shoal.tune.mode import sign_of
-from shoal.tune.result import DEFAULT_METRIC
+from shoal.tune.search.adapter import AdapterSearcher, cannot_draw
 from shoal.tune.search.extras import import_extra
-from shoal.tune.search.points import check_no_grid, score_of, unquantized
+from shoal.tune.search.points import FlatSpace, unquantized
 from shoal.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Normal
-from shoal.tune.search.searcher import Searcher, warn_unsupported
+
+_BUDGET = 1000
 
 
-class NevergradSearch(Searcher):
+class NevergradSearch(AdapterSearcher):
     """Suggestions of a Nevergrad optimizer.
 
-    ``optimizer``: a class or an instance of Nevergrad's. ``space``: domains, a Nevergrad parametrization, or (with an
-    instance) the list of names of its dimensions.
+    ``optimizer``: a class (default NGOpt) or an instance of Nevergrad's. ``space``: domains, a Nevergrad parametrization, or
+    (with an instance) the list of names of its dimensions. ``optimizer_kwargs`` go to the class; its ``budget`` is the run's
+    ``num_samples``, or 1000 when that is not known.
     """
 
     def __init__(
@@ -29,73 +29,55 @@ class NevergradSearch(Searcher):
         mode: str | None = None,
         points_to_evaluate: list[dict[str, Any]] | None = None,
     ) -> None:
-        self._nevergrad = import_extra("nevergrad", "NevergradSearch")
-        super().__init__(metric=metric, mode=mode)
-        self._factory = optimizer if optimizer is not None else self._nevergrad.optimizers.NGOpt
-        self._arguments = {"budget": None, **(optimizer_kwargs or {})}
-        self._points = self.copy_points(points_to_evaluate)
+        self._library = import_extra("nevergrad", "NevergradSearch")
+        super().__init__(space, metric, mode, points_to_evaluate)
+        self._factory = optimizer if optimizer is not None else self._library.optimizers.NGOpt
+        self._arguments = dict(optimizer_kwargs or {})
         self._optimizer: Any = None
-        self._live: dict[str, Any] = {}
-        if isinstance(optimizer, self._nevergrad.optimizers.base.Optimizer):
+        self._names: list[str] | None = None
+        if isinstance(optimizer, self._library.optimizers.base.Optimizer):
+            if optimizer_kwargs:
+                raise ValueError(f"optimizer_kwargs are for a class, but got optimizer={optimizer!r}, an instance")
             self._optimizer = optimizer
-            self._names = space
-        elif space:
-            self._setup(self.convert_search_space(space) if isinstance(space, dict) else space)
+            self._names = list(space) if space else None
+            self._own_space = optimizer.parametrization
+            self._space = None
 
-    def _setup(self, parametrization: Any) -> None:
-        self._names = None
-        self._optimizer = self._factory(parametrization=parametrization, **self._arguments)
-
-    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        if self._optimizer is not None:
-            return False
-        self._metric = metric or self._metric
-        self._mode = mode or self._mode or "max"
-        self._setup(self.convert_search_space(config))
-        return True
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+    def _prepare(self) -> None:
         if self._optimizer is None:
-            raise RuntimeError("NevergradSearch needs a space: give it as the config of the run, or as space=...")
-        if self._points:
-            self._optimizer.suggest(self._argument(self._points.pop(0)))
+            space = _parametrization(self._library, self._space) if self._space is not None else self._own_space
+            budget = self._num_samples if self._num_samples > 0 else _BUDGET
+            self._optimizer = self._factory(parametrization=space, **{"budget": budget, **self._arguments})
+
+    def _ask(self, point: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+        if point is not None:
+            self._optimizer.suggest([point[name] for name in self._names] if self._names else point)
         suggested = self._optimizer.ask()
-        self._live[trial_id] = suggested
         if self._names:
-            return dict(zip(self._names, suggested.args[0], strict=False))
-        nested: dict[str, Any] = unflatten_list_dict(suggested.kwargs or suggested.value)
-        return nested
+            return suggested, dict(zip(self._names, suggested.args[0], strict=True))
+        return suggested, suggested.kwargs or suggested.value
 
-    def _argument(self, point: dict[str, Any]) -> Any:
-        return [point[name] for name in self._names] if self._names else dict(flatten_dict(point))
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        suggested = self._live.pop(trial_id, None)
-        score = score_of(result, self.metric or DEFAULT_METRIC)
-        if suggested is not None and score is not None and not error:
-            self._optimizer.tell(suggested, -sign_of(self.mode or "max") * score)
-
-    def get_state(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_nevergrad"}
+    def _tell(self, handle: Any, loss: float | None, result: dict[str, Any] | None) -> None:
+        if loss is not None:
+            self._optimizer.tell(handle, loss)
 
     @staticmethod
     def convert_search_space(spec: dict[str, Any]) -> Any:
         """``spec`` as a Nevergrad dictionary. Raises ValueError for grids."""
         nevergrad = import_extra("nevergrad", "NevergradSearch")
-        constants, domains = check_no_grid(spec, "NevergradSearch")
-        parts = {"/".join(map(str, path)): value for path, value in constants}
-        parts.update({"/".join(map(str, path)): _parameter(nevergrad.p, path, domain) for path, domain in domains})
-        return nevergrad.p.Dict(**parts)
+        return _parametrization(nevergrad, FlatSpace(spec, "NevergradSearch"))
 
 
-def _parameter(p: Any, path: tuple[Any, ...], domain: Domain) -> Any:
-    sampler, quantum = unquantized(domain)
-    if quantum is not None and quantum != 1:
-        warn_unsupported("NevergradSearch", f"quantization ({'/'.join(map(str, path))})")
+def _parametrization(nevergrad: Any, space: FlatSpace) -> Any:
+    return nevergrad.p.Dict(**{name: _parameter(nevergrad.p, name, domain) for name, domain in space.domains.items()})
+
+
+def _parameter(p: Any, name: str, domain: Domain) -> Any:
+    sampler, _ = unquantized(domain)
     if isinstance(domain, Categorical):
         return p.Choice(domain.categories)
     if isinstance(sampler, Normal) or not isinstance(domain, (Float, Integer)):
-        raise ValueError(f"Nevergrad does not draw from {type(domain).__name__} with {sampler}, but got it for {path}")
+        raise cannot_draw("Nevergrad", name, domain)
     upper = domain.upper - 1 if isinstance(domain, Integer) else domain.upper
     if isinstance(sampler, LogUniform):
         scalar = p.Log(lower=domain.lower, upper=upper)

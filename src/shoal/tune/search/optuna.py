@@ -11,9 +11,9 @@ from shoal.tune.flatten import flatten_dict, unflatten_list_dict
 from shoal.tune.mode import check_mode
 from shoal.tune.result import DEFAULT_METRIC, TRAINING_ITERATION
 from shoal.tune.search.extras import import_extra
-from shoal.tune.search.points import check_no_grid, require_domains, unquantized
+from shoal.tune.search.points import FlatSpace, check_no_grid, flat_name, unquantized
 from shoal.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Normal
-from shoal.tune.search.searcher import Searcher, warn_unsupported
+from shoal.tune.search.searcher import Searcher
 
 
 class OptunaSearch(Searcher):
@@ -44,9 +44,12 @@ class OptunaSearch(Searcher):
         if sampler is not None and not isinstance(sampler, self._optuna.samplers.BaseSampler):
             raise ValueError(f"sampler must be an Optuna sampler, but got sampler={sampler!r}")
         self._space = space
+        self._flat: FlatSpace | None = None
+        self._constants: dict[str, Any] = {}
         if isinstance(space, dict) and check_no_grid(space, "OptunaSearch")[1]:
-            self._space = self.convert_search_space(space)
-        self._constants = _constants_of(space) if isinstance(space, dict) else {}
+            self._space, self._flat = self.convert_search_space(space), FlatSpace(space, "OptunaSearch")
+        elif isinstance(space, dict):
+            self._constants = _constants_of(space)
         self._points = self.copy_points(points_to_evaluate)
         self._rewards = list(evaluated_rewards or [])
         self._study_name = study_name or "optuna"
@@ -89,16 +92,15 @@ class OptunaSearch(Searcher):
                 self._study.enqueue_trial(flatten_dict(point, flatten_list=True))
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        if self._space:
+        self._metric = self._metric or metric
+        if self._space and (self._study is not None or not (self._mode or mode)):
             return False
-        space = self.convert_search_space(config)
-        require_domains(space, "OptunaSearch")
-        self._space = space
-        self._constants = _constants_of(config)
-        self._metric = metric or self._metric
-        self._mode = mode or self._mode or "max"
+        self._mode = self._mode or mode or "max"
+        is_taken = not self._space
+        if is_taken:
+            self._space, self._flat = self.convert_search_space(config), FlatSpace(config, "OptunaSearch")
         self._create_study()
-        return True
+        return is_taken
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if not self._space:
@@ -109,8 +111,9 @@ class OptunaSearch(Searcher):
             return self._define_by_run(trial_id, self._space)
         if trial_id not in self._trials:
             self._trials[trial_id] = self._study.ask(fixed_distributions=self._distributions())
-        parameters = {**self._constants, **self._trials[trial_id].params}
-        nested: dict[str, Any] = unflatten_list_dict(parameters)
+        if self._flat is not None:
+            return self._flat.filled(self._trials[trial_id].params)
+        nested: dict[str, Any] = unflatten_list_dict({**self._constants, **self._trials[trial_id].params})
         return nested
 
     def _distributions(self) -> dict[str, Any]:
@@ -146,13 +149,14 @@ class OptunaSearch(Searcher):
             self._learn_from_foreign(trial_id, result, error)
             return
         self._ended.add(trial_id)
-        state = self._optuna.trial.TrialState.COMPLETE
-        values = [result.get(metric) for metric in self._metrics] if result else None
-        if error or values is None or any(value is None for value in values):
-            state, values = (self._optuna.trial.TrialState.FAIL if error or values is None else state), None
-            if not error:
-                state = self._optuna.trial.TrialState.PRUNED if len(self._metrics) == 1 else self._optuna.trial.TrialState.FAIL
-        self._study.tell(trial, values if values is None or len(values) > 1 else values[0], state=state)
+        states = self._optuna.trial.TrialState
+        values = [result.get(metric) for metric in self._metrics] if result and not error else None
+        if values is None or any(value is not None and value != value for value in values):
+            self._study.tell(trial, state=states.FAIL)
+        elif any(value is None for value in values):
+            self._study.tell(trial, state=states.PRUNED if len(values) == 1 else states.FAIL)
+        else:
+            self._study.tell(trial, values if len(values) > 1 else values[0], state=states.COMPLETE)
         del self._trials[trial_id]
 
     def _learn_from_foreign(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
@@ -201,7 +205,7 @@ class OptunaSearch(Searcher):
         """The domains of ``spec`` as Optuna distributions, by flat name. Raises ValueError for grids and ``sample_from``."""
         optuna = import_extra("optuna", "OptunaSearch")
         _, domains = check_no_grid(spec, "OptunaSearch")
-        return {"/".join(str(key) for key in path): _distribution(optuna, path, domain) for path, domain in domains}
+        return {flat_name(path): _distribution(optuna, path, domain) for path, domain in domains}
 
 
 def _default_sampler(optuna: Any, seed: int | None) -> Any:
@@ -231,10 +235,10 @@ class _WithOldNames:
 
 
 def _constants_of(space: dict[str, Any]) -> dict[str, Any]:
-    """What is neither a domain nor a distribution, by flat name."""
+    """What is not a distribution, by flat name."""
     from optuna.distributions import BaseDistribution
 
-    return {name: value for name, value in flatten_dict(space).items() if not isinstance(value, (Domain, BaseDistribution))}
+    return {name: value for name, value in flatten_dict(space).items() if not isinstance(value, BaseDistribution)}
 
 
 def _distribution(optuna: Any, path: tuple[Any, ...], domain: Domain) -> Any:
@@ -244,11 +248,10 @@ def _distribution(optuna: Any, path: tuple[Any, ...], domain: Domain) -> Any:
     if isinstance(sampler, Normal) or domain.is_function():
         raise ValueError(f"Optuna does not draw from {type(domain).__name__} with {sampler}, but got it for {path}")
     log = isinstance(sampler, LogUniform)
-    if log and quantum and quantum != 1:
-        warn_unsupported("OptunaSearch", f"quantized logarithmic values ({'/'.join(map(str, path))})")
-        quantum = None
     if isinstance(domain, Float):
         return optuna.distributions.FloatDistribution(domain.lower, domain.upper, step=None if log else quantum, log=log)
     if isinstance(domain, Integer):
-        return optuna.distributions.IntDistribution(domain.lower, domain.upper - 1, step=int(quantum or 1), log=log)
+        return optuna.distributions.IntDistribution(
+            domain.lower, domain.upper - 1, step=1 if log else int(quantum or 1), log=log
+        )
     raise ValueError(f"Optuna does not draw from {type(domain).__name__}, but got it for {path}")

@@ -10,6 +10,7 @@ from shoal.tune.error import TuneError
 from shoal.tune.experiment.experiment import Experiment, _convert_to_experiment_list
 from shoal.tune.experiment.trial import Trial
 from shoal.tune.flatten import copy_containers, flatten_dict, merge_dicts
+from shoal.tune.search.points import same
 from shoal.tune.search.search_algorithm import SearchAlgorithm
 from shoal.tune.search.searcher import Searcher
 from shoal.tune.search.variant_generator import format_flat_parameters, has_unresolved_values
@@ -70,11 +71,13 @@ class SearchGenerator(SearchAlgorithm):
                 f"{[key for key, value in config.items() if has_unresolved_values(value)]}"
             )
         self._made += 1
+        constants = flatten_dict(base)
+        drawn = {name: value for name, value in flatten_dict(suggestion).items() if not _is_same(constants, name, value)}
         return experiment.make_trial(
             config=config,
-            evaluated_params=flatten_dict(suggestion),
+            evaluated_params=drawn,
             trial_id=trial_id,
-            experiment_tag=f"{self._made}_{format_flat_parameters(suggestion)}",
+            experiment_tag=f"{self._made}_{format_flat_parameters(drawn)}",
         )
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -90,6 +93,10 @@ class SearchGenerator(SearchAlgorithm):
         self._made = state["made"]
         if state.get("searcher") is not None:
             self.searcher.set_state(state["searcher"])
+
+
+def _is_same(constants: dict[str, Any], name: str, value: Any) -> bool:
+    return name in constants and same(constants[name], value)
 
 
 def set_search_properties_backwards_compatible(

@@ -6,7 +6,6 @@ import copy
 import glob
 import logging
 import os
-import warnings
 from typing import Any
 
 import cloudpickle
@@ -113,11 +112,3 @@ class Searcher:
 
     def copy_points(self, points: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
         return copy.deepcopy(points) if points else []
-
-
-class UnsupportedDomainWarning(UserWarning):
-    """A searcher cannot draw a domain as it was asked to."""
-
-
-def warn_unsupported(searcher: str, what: str) -> None:
-    warnings.warn(f"{searcher} does not support {what}; it is left out", UnsupportedDomainWarning, stacklevel=3)

@@ -101,6 +101,17 @@ def has_unresolved_values(spec: Any) -> bool:
     return any(isinstance(leaf, Domain) or _is_grid(leaf) or _is_expression(leaf) for _, leaf in _leaves(spec, ()))
 
 
+def without_unresolved(space: dict[str, Any]) -> dict[str, Any]:
+    """A copy of ``space`` without its domains, grids and expressions, and without the lists that hold some."""
+    left = {}
+    for key, value in space.items():
+        if isinstance(value, dict) and not _is_grid(value) and not _is_expression(value):
+            left[key] = without_unresolved(value)
+        elif not has_unresolved_values(value):
+            left[key] = value
+    return left
+
+
 def _leaves(spec: Any, path: Path) -> Iterator[tuple[Path, Any]]:
     if _is_grid(spec) or _is_expression(spec):
         yield path, spec
