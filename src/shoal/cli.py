@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import shoal
+from shoal.core.birth_marks import PLACEHOLDERS
 from shoal.core.labels import check_labels
 
 START_LIMIT_S = 20.0
@@ -261,7 +262,10 @@ def _start_daemon(folder: Path, size: dict[str, Any]) -> subprocess.Popen[bytes]
             command += [f"--{name.replace('_', '-')}", str(value)]
     with open(folder / LOG_NAME, "wb") as log:
         # A session of its own: the node outlives this terminal.
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
+        environment = {**os.environ, **PLACEHOLDERS}
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/", env=environment
+        )
 
 
 def _wait_until_ready(folder: Path, daemon: subprocess.Popen[bytes]) -> None:

@@ -47,13 +47,6 @@ def _readable(pids: list[int]) -> list[int]:
     return [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists()]
 
 
-def test_nothing_is_left_of_a_killed_driver(tmp_path: Path) -> None:
-    program = started(tmp_path)
-    program.process.kill()
-    program.process.communicate(timeout=30)
-    until(program.nothing_is_left, PROMISE_S + SLOW_MACHINE_S)
-
-
 def test_a_driver_is_told_that_the_daemon_died(tmp_path: Path) -> None:
     program = started(tmp_path)
     [daemon] = children_named("shoal-daemon", psutil.Process(program.process.pid))

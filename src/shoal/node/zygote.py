@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from shoal import _kernel
-from shoal.core.native.birth_marks import mark_process
+from shoal.core.birth_marks import mark_process
 from shoal.node import leftovers
 from shoal.node.import_paths import worker_path
 from shoal.node.process_control import become_subreaper, die_with_parent, name_process, thread_count

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from shoal.core.birth_marks import PLACEHOLDERS
 from shoal.core.native import session_folder
 from shoal.exceptions import RaySystemError
 
@@ -222,7 +223,10 @@ def _spawn(command: list[str], link: socket.socket, config: dict[str, Any]) -> i
         if link.fileno() == target:
             os.set_inheritable(target, True)
             actions.pop()
-        return os.posix_spawn(command[0], [*command, str(target)], os.environ, file_actions=actions, setsid=True, setsigmask=[])
+        environment = {**os.environ, **PLACEHOLDERS}
+        return os.posix_spawn(
+            command[0], [*command, str(target)], environment, file_actions=actions, setsid=True, setsigmask=[]
+        )
     finally:
         os.close(log)
 
