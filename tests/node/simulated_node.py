@@ -59,6 +59,7 @@ class SimulatedNode:
         self.replies: dict[int, Any] = {}
         self.notified: list[e.Notify] = []
         self.killed: dict[int, str] = {}
+        self.preparing: list[tuple[str, int]] = []
         self.starving = False
         self.autofork = True
         self._unforked: deque[Slot] = deque()
@@ -242,6 +243,9 @@ class SimulatedNode:
             self._unforked.remove(worker)
             worker.pid = 5000 + worker.slot
             self.tell(e.ProcessForked(worker.slot, worker.pid))
+
+    def _do_prepareenvironment(self, item: e.PrepareEnvironment) -> None:
+        self.preparing.append((item.environment, item.root))
 
     def _do_assign(self, item: e.Assign) -> None:
         assert self.slots[item.slot].queue == 0, "a worker that serves a queue was assigned to another"

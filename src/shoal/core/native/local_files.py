@@ -22,7 +22,7 @@ _REQUIREMENT_FILES = ("-r", "--requirement", "-c", "--constraint")
 _IGNORED_FOLDERS = {"__pycache__", ".git", ".venv", "build", "dist"}
 
 _digests: dict[str, tuple[tuple[int, int, int], str]] = {}  # path -> what it was like then, its digest
-_inherited: dict[str, str] = {}
+_inherited: dict[tuple[str, ...], dict[str, str]] = {}  # lines of requirements -> digests of the files that they name
 
 
 def absolute(fields: dict[str, Any]) -> dict[str, Any]:
@@ -38,18 +38,24 @@ def absolute(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def digests(fields: dict[str, Any]) -> dict[str, str]:
-    """Digest of every local file and folder that ``fields`` (with absolute paths) name. Those that this process was told
-    (``inherit``) stay as they were."""
-    found = {}
-    for installer in INSTALLERS:
-        for path in _named_files((fields.get(installer) or {}).get("packages") or (), set()):
-            found[path] = _inherited.get(path) or _digest(path)
+    """Digest of every local file and folder that ``fields`` (with absolute paths) name."""
+    found: dict[str, str] = {}
+    for lines in _all_lines(fields):
+        known = _inherited.get(tuple(lines))
+        found.update({path: _digest(path) for path in _named_files(lines, set())} if known is None else known)
     return found
 
 
-def inherit(known: dict[str, str]) -> None:
-    """In a worker: what was true when its environment was made. Its tasks run in it, whatever the files have become."""
-    _inherited.update(known)
+def inherit(fields: dict[str, Any], known: dict[str, str]) -> None:
+    """In a worker: ``digests`` of the environment it runs in. Its tasks run in the same, whatever the files have become."""
+    for lines in _all_lines(fields):
+        _inherited[tuple(lines)] = known
+
+
+def _all_lines(fields: dict[str, Any]) -> Iterator[list[str]]:
+    for installer in INSTALLERS:
+        if fields.get(installer):
+            yield fields[installer]["packages"]
 
 
 def _named_files(lines: Any, seen: set[str]) -> Iterator[str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shoal.core.native.control import ControlClient
     from shoal.core.native.engine import NativeEngine
     from shoal.core.native.node import Node
+    from shoal.core.runtime_env import RuntimeEnv
 
 
 def start(options: InitOptions) -> NativeEngine:
@@ -116,4 +117,15 @@ def _engine(options: InitOptions, control: ControlClient, node: Node, namespace:
         job_facts=_job_facts(options, namespace, job),
     )
     engine.preload()
+    if options.effective_runtime_env is not None:
+        _prepare(engine, options.effective_runtime_env)
     return engine
+
+
+def _prepare(engine: NativeEngine, job_env: RuntimeEnv) -> None:
+    """Has what the job's environment installs made now, unless it asks to wait for the first task (``eager_install``)."""
+    from shoal.core.native import environments, messages
+
+    text = engine.classes.environment(None, None)
+    if environments.needs_interpreter(text) and job_env.config()["eager_install"]:
+        engine.control.send(messages.RegisterClass({"CPU": 1.0}, runtime_env=text))

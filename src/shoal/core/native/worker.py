@@ -87,7 +87,8 @@ def _become_worker(slot: int, *, namespace: str | None) -> NativeEngine:
     process.sets_thread_variables = not facts.get("user_threads") and not any(
         name in user_variables for name in THREAD_VARIABLES
     )
-    local_files.inherit(process.runtime_env.pop(environments.LOCAL_FILES, {}))
+    digests = process.runtime_env.pop(environments.LOCAL_FILES, {})
+    local_files.inherit(process.runtime_env, digests)
     job = process.runtime_env.pop(environments.JOB, None) or {}
     _extend_import_path(first=job.get("code_search_path", []), last=job.get("import_path", []))
     captured = process.runtime_env.pop(environments.CAPTURED_GROUP, None)
