@@ -94,9 +94,23 @@ class Clients:
     def _on_frame(self, client: _Client, body: bytes) -> None:
         request_id, message = m.decode_request(body)
         if isinstance(message, m.Hello):
-            self._greet(client, request_id, message)
+            self._check_slot(client, message.slot)
         elif not client.greeted:
             raise m.ProtocolError("the first message must be Hello")
+        try:
+            self._answer(client, request_id, message)
+        except Exception as error:
+            self._daemon.request_failed(client.number, client.slot, request_id, message, error)
+
+    def _check_slot(self, client: _Client, slot: int) -> None:
+        """Nobody speaks for another."""
+        process = self._daemon.brain.processes.at(slot)
+        if slot and (process is None or (process.pid and process.pid != client.pid)):
+            raise m.ProtocolError(f"process {client.pid} does not have slot {slot}")
+
+    def _answer(self, client: _Client, request_id: int, message: m.Request) -> None:
+        if isinstance(message, m.Hello):
+            self._greet(client, request_id, message)
         elif isinstance(message, m.Subscribe):
             client.wants_logs = message.log_to_driver
             self.reply(client.number, request_id, m.Done())
@@ -107,9 +121,6 @@ class Clients:
         daemon = self._daemon
         fds: list[int] = []
         if hello.slot:
-            process = daemon.brain.processes.at(hello.slot)
-            if process is None or (process.pid and process.pid != client.pid):
-                raise m.ProtocolError(f"process {client.pid} does not have slot {hello.slot}")
             client.slot = hello.slot
         elif not client.greeted:
             client.slot = _kernel.reserve_slot(_kernel.ROLE_DRIVER)

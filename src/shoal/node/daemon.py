@@ -3,15 +3,18 @@
 Who dies, and what is true then: the embedding driver -> its socket closes and the node ends; another driver or a worker's
 connection -> only that connection ends here, a worker's death is told by its zygote; the root zygote -> its workers are dead,
 what is left of them is killed by its tag, their slots are repaired and a new zygote is started; this process -> the zygote
-ends everything. SIGTERM and SIGINT end the node in order."""
+ends everything. SIGTERM and SIGINT end the node in order. An error of ours while we answer a request fails that request only;
+anywhere else it ends this process."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import threading
 import time
+import traceback
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ from shoal.node.clients import Clients
 from shoal.node.event_loop import EventLoop, Timer
 from shoal.node.events import (
     ActorInitFailed,
+    ActorNotMade,
     ActorReady,
     ActorStarted,
     ActorUnreferenced,
@@ -76,11 +80,11 @@ class Daemon:
         self.brain = Brain(config["resources"], config["node_id"], config["labels"], matches, config["cores"])
         self.logs = WorkerLogs(self.loop, os.path.join(config["session_folder"], "logs"), self._on_log_lines)
         self.zygotes = Zygotes(self, arena_fd, zygote_link, zygote_pid)
+        self._preparations: Preparations | None = None
         self.clients = Clients(self, arena_fd, driver, driver_slot)
         self.executor = Executor(self)
         self.lists = StateLists(self)
         self.guard = MemoryGuard.from_environment(os.environ)
-        self._preparations: Preparations | None = None
         self._lock = session_folder.lock(config["session_folder"])
         self._ended: int | None = None
         self._timer: Timer | None = None
@@ -90,6 +94,7 @@ class Daemon:
         self._guard_at = 0.0
         self._handled = threading.Semaphore(0)
         self._fruitless = False
+        self._warned: set[tuple[int, str]] = set()  # drivers and the requests they were told of
         self._bell_read, self._bell_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for number, (slot, out, err) in zip(self.brain.start_workers(len(first), first_queue, driver_slot), first, strict=True):
             self.executor.adopt_first(number, slot, out, err)
@@ -205,6 +210,7 @@ class Daemon:
         if self.embedded and client == self.clients.embedded_client:
             self.end(0)
             return
+        self._warned = {(root, kind) for root, kind in self._warned if root != slot}
         self._take_control_records()
         orphans = dead_tasks(_kernel.orphaned_tasks(slot))
         queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
@@ -235,6 +241,25 @@ class Daemon:
                 self.brain.now_s = self.loop.time()
             self.handle(RequestMade(client, request_id, message, slot))
             self._schedule_next_look(False)
+
+    def request_failed(self, client: int, slot: int, request_id: int, message: m.Request, error: Exception) -> None:
+        """A mistake of ours in answering a request costs whoever asked this one answer, and nobody anything else.
+
+        The log gets the traceback, and the driver behind the asker one warning for each kind of request."""
+        kind, root = type(message).__name__, self.brain.processes.root_of(slot)
+        with contextlib.suppress(OSError):  # a disk that is full
+            traceback.print_exception(error)
+        text = f"the node daemon failed to carry out {kind}: {type(error).__name__}: {error}"
+        self.clients.reply(client, request_id, m.Failure(m.INTERNAL, text))
+        if (root, kind) not in self._warned:
+            self._warned.add((root, kind))
+            self.clients.notify(
+                root, m.ErrorEvent("daemon", f"{text}\n(the traceback is in the daemon's log; the node goes on)")
+            )
+        if isinstance(message, m.CreateActor):
+            self.handle(ActorNotMade(message, text))
+        if self._ended is None:
+            self.look()  # what the request had brought about before it failed is carried out
 
     def _end_task(self, message: m.KillWorkerRunning | m.InterruptTask) -> None:
         slot = _kernel.running_slot(message.record, message.uid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from shoal.core.native.messages import Answer, Request
+from shoal.core.native.messages import Answer, CreateActor, Request
 
 # ---------------------------------------------------------------- what the shell saw
 
@@ -124,6 +124,13 @@ class ActorInitFailed(msgspec.Struct, frozen=True):
     record: int
 
 
+class ActorNotMade(msgspec.Struct, frozen=True):
+    """The request for it could not be carried out, and whoever asked may not wait for an answer: its calls must fail."""
+
+    request: CreateActor
+    message: str
+
+
 class EnvironmentReady(msgspec.Struct, frozen=True):
     """Answer to PrepareEnvironment: processes can be forked in it."""
 
@@ -163,6 +170,7 @@ Event = (
     | ActorUnreferenced
     | ActorStarted
     | ActorInitFailed
+    | ActorNotMade
     | EnvironmentReady
     | EnvironmentFailed
     | MemoryShort

@@ -33,6 +33,8 @@ class Requests:
                 answer = handler(self, event)
             except Refused as refused:
                 answer = name_taken(refused)
+                if isinstance(event.message, m.CreateActor) and not event.request_id:
+                    self._brain.actors.not_made(event.message, str(refused))
         if answer is not None and event.request_id:
             emit(Reply(event.client, event.request_id, answer))
 

@@ -68,6 +68,12 @@ def test_a_refusal_is_raised_with_its_kind(daemon: FakeDaemon) -> None:
     assert (raised.value.kind, raised.value.facts, raised.value.handle) == ("infeasible", {"CPU": "2"}, b"h")
 
 
+def test_a_mistake_of_the_daemon_is_a_system_error(daemon: FakeDaemon) -> None:
+    daemon.answer(1, m.Failure(m.INTERNAL, "the node daemon failed to carry out Nodes: KeyError: 1"))
+    with pytest.raises(RaySystemError, match="failed to carry out Nodes"):
+        daemon.client.request(m.Nodes(), PATIENCE_S)
+
+
 def test_a_late_answer_is_dropped(daemon: FakeDaemon) -> None:
     with pytest.raises(GetTimeoutError):
         daemon.client.request(m.Nodes(), 0.01)

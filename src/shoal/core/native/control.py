@@ -97,8 +97,9 @@ class ControlClient:
         return cls(link, welcome.daemon_pid), welcome, fds[0] if fds else -1
 
     def request(self, message: Message, timeout_s: float | None = None) -> Any:
-        """The answer. Raises RequestFailed when the daemon refuses, GetTimeoutError, LocalRayletDiedError."""
-        from shoal.core.native.messages import Failure, Shutdown
+        """The answer. Raises RequestFailed when the daemon refuses, RaySystemError when it made a mistake, GetTimeoutError,
+        LocalRayletDiedError."""
+        from shoal.core.native.messages import INTERNAL, Failure, Shutdown
 
         with self._state:
             request_id = self._next_id
@@ -111,6 +112,8 @@ class ControlClient:
             with self._state:
                 self._waiting.discard(request_id)
                 self._answers.pop(request_id, None)
+        if isinstance(answer, Failure) and answer.kind == INTERNAL:
+            raise RaySystemError(answer.message)
         if isinstance(answer, Failure):
             raise RequestFailed(answer.kind, answer.message, answer.facts, answer.handle)
         if isinstance(message, Shutdown):

@@ -27,7 +27,8 @@ class LogPrinter:
         if isinstance(notification, messages.LogLines):
             self._print(notification)
         elif isinstance(notification, messages.ErrorEvent):
-            print(f"shoal: {notification.message}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"shoal: {notification.message}\n")  # print would write the end of the line on its own
+            sys.stderr.flush()
 
     def _print(self, lines: messages.LogLines) -> None:
         output = sys.stderr if lines.is_error else sys.stdout

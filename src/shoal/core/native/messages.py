@@ -15,6 +15,7 @@ import msgspec
 FRAME_BYTES_MAX = 512 * 1024 * 1024
 """Longer frames are refused: the specification of an actor is the only message without a small natural bound."""
 
+INTERNAL = "internal"
 _LENGTH = struct.Struct("<I")
 
 
@@ -370,7 +371,7 @@ class Rows(Message):
 
 class Failure(Message):
     """The request was refused. ``kind`` is one word for programs: infeasible, name_taken, not_found, removed, invalid,
-    ended."""
+    ended. INTERNAL: it was not refused, the daemon made a mistake."""
 
     kind: str
     message: str
