@@ -247,6 +247,7 @@ class Arena {
   u64 allocate_small(u32 size_class);
   u32 allocate_run(u32 pages);
   void free_run(u32 page, u32 length);
+  void join_run(u32 page, u32 length, u32 stamp);
   void unbin(u32 page);
   void bin(u32 page, u32 length, u32 stamp);
   void unlist_slab(u32 page);

@@ -89,23 +89,30 @@ u32 Arena::allocate_run(u32 pages) {
   return p;
 }
 
-void Arena::free_run(u32 p, u32 length) {
+// A run nobody uses, with the free ones beside it. It is as warm as the warmest of them.
+void Arena::join_run(u32 p, u32 length, u32 stamp) {
   Header& h = *head;
-  h.used_pages.fetch_sub(length, std::memory_order_relaxed);
   u32 start = p, total = length;
   page(p).kind = kPageFree;
   if (p + length < h.pages_high && page(p + length).kind == kPageFree) {
     u32 n = page(p + length).length;
+    stamp = std::max<u32>(stamp, page(p + length).stamp_s);
     unbin(p + length);
     total += n;
   }
   if (p > 1 && page(p - 1).kind == kPageFree) {
     u32 n = page(p - 1).length;
     start = p - n;
+    stamp = std::max<u32>(stamp, page(start).stamp_s);
     unbin(start);
     total += n;
   }
-  bin(start, total, seconds());
+  bin(start, total, stamp);
+}
+
+void Arena::free_run(u32 p, u32 length) {
+  head->used_pages.fetch_sub(length, std::memory_order_relaxed);
+  join_run(p, length, seconds());
   ask_for_trim();
 }
 
@@ -271,6 +278,7 @@ void Arena::repair_heap() {
       break;
     }
     if (e.kind == kPageFree) {
+      while (p + length < end && page(p + length).kind == kPageFree && page(p + length).length) length += page(p + length).length;
       bin(p, length, seconds());
     } else {
       used += length;
@@ -334,7 +342,7 @@ u64 Arena::trim_heap(double idle_s) {
         panic("trim", std::strerror(errno));
       bytes += u64(length) * kPageBytes;
       lock(h.heap_lock);
-      bin(p, length, 0);
+      join_run(p, length, 0);
       unlock(h.heap_lock);
     }
   }

@@ -55,6 +55,11 @@ u64 check_at_rest(Arena& a) {
     for (u32 i = it.head; i; i = a.record(i).next) n++;
     expect(n == it.length, "a queue's length is wrong");
   }
+  for (u32 p = 1; p < h.pages_high; p += a.page(p).length) {
+    u32 next = p + a.page(p).length;
+    bool apart = a.page(p).kind == kPageFree && next < h.pages_high && a.page(next).kind == kPageFree;
+    expect(!apart, "free memory lies side by side and is not one run");
+  }
   u64 live = 0;
   u32 end = a.records_end();
   for (u32 i = a.next_record(0); i < end; i = a.next_record(i)) live += (a.record(i).state.load() & kStateMask) != kFree;
