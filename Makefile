@@ -12,7 +12,7 @@ PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(KERNEL) $(shell fin
 SECONDS ?= 600
 SEED ?= 1
 
-.PHONY: help demo test check format stress faults chaos build clean
+.PHONY: help demo test check format stress faults promises fuzz chaos build clean
 help:
 	@echo "make demo    install into $(VENV) and run the main example"
 	@echo "make test    install what the tests need and run them all (TESTS=path WORKERS=n to narrow)"
@@ -20,6 +20,7 @@ help:
 	@echo "make format  let ruff format and mend what it can"
 	@echo "make stress  the kernel's stress program under the thread and the address sanitizer"
 	@echo "make faults  the long fault tests; make chaos: ten minutes of mixed work under a killer (SECONDS=, SEED=)"
+	@echo "make promises  the long forms of the tests in tests/promises (10 GB of disk); make fuzz: a minute of damaged input (SECONDS=)"
 	@echo "make build   a wheel in dist/"
 	@echo "make clean   remove what was built, not $(VENV)"
 
@@ -59,6 +60,13 @@ test: $(VENV)/.shoal $(VENV)/.test
 
 faults: $(VENV)/.shoal $(VENV)/.test
 	SHOAL_FAULT_TASKS=100000 $(RUN) -m pytest tests/faults --timeout 600
+
+promises: $(VENV)/.shoal $(VENV)/.test
+	SHOAL_PROMISES=long $(RUN) -m pytest tests/promises --timeout 900
+
+fuzz: SECONDS = 60
+fuzz: $(VENV)/.shoal $(VENV)/.test
+	$(RUN) tests/fuzz/fuzz.py --seconds $(SECONDS) --seed $(SEED)
 
 chaos: $(VENV)/.shoal $(VENV)/.test
 	$(RUN) tests/chaos/chaos.py --seconds $(SECONDS) --seed $(SEED)

@@ -10,11 +10,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 namespace shoal {
 
-static constexpr double kDiskLimit = 0.95;  // of a disk that spilling may fill
+static constexpr double kDiskLimit = 0.95;  // of a disk that spilling may fill, unless RAY_local_fs_capacity_threshold says other
 static constexpr u64 kSpillMinimum = 16 * 1024;
 
 std::string Arena::file_of(u64 uid) const {
@@ -23,12 +24,20 @@ std::string Arena::file_of(u64 uid) const {
   return std::string(head->spill_directory) + name;
 }
 
+static double disk_limit() {
+  static const double limit = [] {
+    const char* text = std::getenv("RAY_local_fs_capacity_threshold");
+    return text ? std::strtod(text, nullptr) : kDiskLimit;
+  }();
+  return limit;
+}
+
 static bool disk_has_room(const char* folder, u64 bytes) {
   struct statvfs s;
   if (statvfs(folder, &s) != 0) return true;  // what is wrong with the folder is told by opening the file
   double total = double(s.f_blocks) * double(s.f_frsize);
   double free = double(s.f_bavail) * double(s.f_frsize);
-  return free - double(bytes) >= total * (1 - kDiskLimit);
+  return free - double(bytes) >= total * (1 - disk_limit());
 }
 
 static bool write_all(int descriptor, const void* data, u64 bytes) {

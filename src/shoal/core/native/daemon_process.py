@@ -72,6 +72,7 @@ def start_embedded(
     ours, theirs = socket.socketpair()
     body = marshal.dumps(config)
     ours.sendall(struct.pack("<I", len(body)) + body)
+    _check_disk_limit()
     command = [sys.executable, os.path.join(config["package_folder"], "node", "__main__.py"), "--embedded"]
     pid = _spawn(command, theirs, config)
     theirs.close()
@@ -190,6 +191,17 @@ def detect_memory_bytes() -> int:
         return total if limit == "max" else min(total, int(limit))
     except (OSError, ValueError):
         return total
+
+
+def _check_disk_limit() -> None:
+    """The kernel of each process reads the variable by itself."""
+    text = os.environ.get("RAY_local_fs_capacity_threshold", "0.95")
+    try:
+        fits = 0 <= float(text) <= 1
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"RAY_local_fs_capacity_threshold must be between 0 and 1, but got {text!r}")
 
 
 def detect_gpus() -> list[str]:
