@@ -12,6 +12,8 @@ from shoal.tune.run_config import CheckpointConfig
 class CheckpointManager:
     """Keeps the best ``num_to_keep`` checkpoints, and always the latest, which a restart needs."""
 
+    __slots__ = ("config", "kept", "latest", "next_index")
+
     def __init__(self, config: CheckpointConfig) -> None:
         self.config = config
         self.kept: list[tuple[Checkpoint, dict[str, Any]]] = []

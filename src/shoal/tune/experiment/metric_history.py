@@ -13,6 +13,8 @@ _UNINTERESTING = frozenset(AUTO_RESULT_KEYS) - {TRAINING_ITERATION, TIME_TOTAL_S
 class MetricHistory:
     """Maximum, minimum, mean and the last ten values of each metric."""
 
+    __slots__ = ("_metrics",)
+
     def __init__(self) -> None:
         self._metrics: dict[str, list[Any]] = {}  # [max, min, sum, count, last values]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from shoal.tune.execution.placement_groups import PlacementGroupFactory, as_placement_group_factory
 from shoal.tune.result import DONE
-from shoal.tune.trainable.session import Session, as_metrics, set_session
+from shoal.tune.trainable.session import Session, as_metrics, end_trial, set_session
 from shoal.tune.trainable.trainable import Trainable
 from shoal.tune.trainable.trial_information import TrialInformation
 
@@ -44,18 +44,26 @@ class FunctionTrainable(Trainable):
     def _run(self, session: Session) -> None:
         try:
             returned = type(self)._function(dict(self.config))
-            for item in returned if inspect.isgenerator(returned) else [returned]:
+            if not inspect.isgenerator(returned):
+                end_trial(failed=False)
+                _report_last(session, returned)
+                return
+            for item in returned:
                 metrics = as_metrics(item)
                 if metrics is not None:
                     session.report(metrics)
+            end_trial(failed=False)
             session.post("done")
         except SystemExit as stopped:
+            end_trial(failed=False)
             if stopped.code not in (None, 0, "the trial was stopped"):
                 session.post("error", RuntimeError(f"the trainable left with {stopped!r}"), traceback.format_exc())
             else:
                 session.post("done")
         except BaseException as error:
-            session.post("error", error, traceback.format_exc())
+            text = traceback.format_exc()
+            end_trial(failed=True)
+            session.post("error", error, text)
 
     def step(self) -> dict[str, Any]:
         raise NotImplementedError("a function trainable has no steps of its own: call train")
@@ -106,6 +114,14 @@ class FunctionTrainable(Trainable):
     @property
     def is_running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
+
+
+def _report_last(session: Session, returned: Any) -> None:
+    metrics = as_metrics(returned)
+    if metrics is None:
+        session.post("done")
+    else:
+        session.report_last(metrics)
 
 
 def wrap_function(function: Callable[..., Any], warn: bool = True, name: str | None = None) -> type[FunctionTrainable]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from shoal.tune.checkpoint import Checkpoint
@@ -36,6 +37,25 @@ class Session:
 
     # -- called by the trainable
     def report(self, metrics: dict[str, Any], checkpoint: Checkpoint | None = None) -> None:
+        message = self._message(metrics, checkpoint)
+        with self._changed:
+            self._post_result(message)
+            limit = 1 if self.information.lockstep else _MAX_BUFFERED
+            self._changed.wait_for(lambda: self._unanswered < limit or self._stopped)
+            self._raise_if_stopped()
+
+    def report_last(self, metrics: dict[str, Any]) -> None:
+        """Reports what nothing follows; out of lockstep result and end go together, in one answer to the controller."""
+        if self.information.lockstep:
+            self.report(metrics)
+            self.post("done")
+            return
+        message = self._message(metrics, None)
+        with self._changed:
+            self._post_result(message)
+            self._messages.append(("done",))
+
+    def _message(self, metrics: dict[str, Any], checkpoint: Checkpoint | None) -> tuple[Any, ...]:
         if not isinstance(metrics, dict):
             raise ValueError(f"metrics must be a dictionary, but got metrics={metrics!r} of type {type(metrics).__name__}")
         metrics = dict(metrics)
@@ -44,15 +64,13 @@ class Session:
             stored = self._store(checkpoint)
             metrics[CHECKPOINT_DIR_NAME] = os.path.basename(stored.path)
             self.checkpoint = stored
-        result = self._complete(metrics)
-        with self._changed:
-            self._raise_if_stopped()
-            self._unanswered += 1
-            self._messages.append(("result", result, stored))
-            self._changed.notify_all()
-            limit = 1 if self.information.lockstep else _MAX_BUFFERED
-            self._changed.wait_for(lambda: self._unanswered < limit or self._stopped)
-            self._raise_if_stopped()
+        return ("result", self._complete(metrics), stored)
+
+    def _post_result(self, message: tuple[Any, ...]) -> None:
+        self._raise_if_stopped()
+        self._unanswered += 1
+        self._messages.append(message)
+        self._changed.notify_all()
 
     def _raise_if_stopped(self) -> None:
         if self._stopped:
@@ -112,6 +130,19 @@ def store_checkpoint(checkpoint: Checkpoint, information: TrialInformation, name
 
 
 _session: Session | None = None
+_at_end: list[Callable[[bool], None]] = []
+
+
+def at_trial_end(call: Callable[[bool], None]) -> None:
+    """Lets ``call(failed)`` be called when this trial's code has ended, in its thread. A trial that the run stops from outside
+    may end with its process, without the call."""
+    _at_end.append(call)
+
+
+def end_trial(failed: bool) -> None:
+    """Calls what ``at_trial_end`` was given, the last one first."""
+    while _at_end:
+        _at_end.pop()(failed)
 
 
 def set_session(session: Session | None) -> None:
