@@ -1,7 +1,7 @@
 """What Tune costs beyond the training: trivial trials, the driver's memory, the state log, processes reused or not.
 
-``python benchmarks/tune_overhead.py [--trials N ...] [--ray PYTHON]``; ``PYTHON`` is an interpreter that has Ray, for its time a
-trial on the same machine.
+``python benchmarks/tune_overhead.py [--trials N ...] [--ray PYTHON]``; ``PYTHON`` is an interpreter that has Ray, for its time
+a trial on the same machine.
 """
 
 from __future__ import annotations
