@@ -69,22 +69,20 @@ def _tell(link: socket.socket, message: Message) -> None:
 
 def _install(link: socket.socket, config: dict[str, Any]) -> Prepared:
     recipe, store, lock = Recipe(**config["recipe"]), EnvironmentStore(config["root"]), config["lock"]
-    while True:
-        _lock_alone(link, recipe, lock)
+    waits = False
+    while not store.share(recipe.digest, lock):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not waits:
+                _tell(link, Progress(f"waiting for another session that installs the {recipe.label}"))
+            waits = True
+            fcntl.flock(lock, fcntl.LOCK_SH)  # until it is built, or its builder has died
+            continue
         if not store.is_complete(recipe.digest):
             _Installation(link, recipe, store, {**os.environ, **config["variables"]}).run()
             store.evict(keep=recipe.digest)
-        # Not at once: somebody may remove it in between.
-        if store.share(recipe.digest, lock):
-            return Prepared()
-
-
-def _lock_alone(link: socket.socket, recipe: Recipe, lock: int) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        _tell(link, Progress(f"waiting for another session that uses or makes the {recipe.label}"))
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    return Prepared()
 
 
 class _Installation:
