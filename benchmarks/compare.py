@@ -1,6 +1,6 @@
 """Shoal beside Ray 2.60 and joblib, in turn on this machine, with what each figure was meant to reach.
 
-    python benchmarks/compare.py [--rounds 2] [--groups tasks actors] [--json FILE] [--markdown FILE]
+    python benchmarks/compare.py [--rounds 2] [--groups tasks actors] [--against FILE] [--json FILE] [--markdown FILE]
 
 Ray, joblib and what measuring needs are installed into ``benchmarks/environments/rivals`` the first time. Shoal is measured in
 the interpreter that runs this file, which needs numpy and psutil.
@@ -22,6 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RIVALS = HERE / "environments" / "rivals"
 RIVAL_PACKAGES = ("ray==2.60.*", "joblib", "numpy", "psutil")
+RESULTS = HERE / "results.json"
 GROUPS = ("start", "tasks", "actors", "objects", "scale", "calls", "limits")
 LIMIT_S = 1800
 
@@ -103,6 +104,9 @@ def main() -> None:
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--rivals", help="an interpreter that has ray, joblib, numpy and psutil, instead of making one")
     parser.add_argument("--limits-on-ray", action="store_true", help="measure the group 'limits' on Ray too: many minutes")
+    parser.add_argument(
+        "--against", type=Path, default=RESULTS, help="figures of an earlier run, to show what moved (results.json)"
+    )
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     options = parser.parse_args()
@@ -116,7 +120,8 @@ def main() -> None:
                 for name, value in measured(python, engine, group).items():
                     found[engine][name].append(value)
     medians = {engine: {name: statistics.median(values) for name, values in rows.items()} for engine, rows in found.items()}
-    table = markdown_of(medians)
+    earlier = json.loads(options.against.read_text(encoding="utf-8")) if options.against.exists() else {}
+    table = markdown_of(medians, earlier)
     print(table)
     if options.json:
         options.json.write_text(json.dumps(medians, indent=1), encoding="utf-8")
@@ -155,26 +160,38 @@ def measured(python: str, engine: str, group: str) -> dict[str, float]:
     return figures
 
 
-def markdown_of(medians: dict[str, dict[str, float]]) -> str:
-    rows = ["| figure | Ray 2.60 | Shoal | times better | wanted |", "| --- | ---: | ---: | ---: | --- |"]
+def markdown_of(medians: dict[str, dict[str, float]], earlier: dict[str, dict[str, float]]) -> str:
+    rows = ["| figure | Ray 2.60 | Shoal | times better | wanted | moved |", "| --- | ---: | ---: | ---: | --- | ---: |"]
     ray, shoal, joblib = medians["ray"], medians["shoal"], medians["joblib"]
-    for name, figure in FIGURES.items():
+    for name, figure in {**FIGURES, "calls_10000_s": CALLS}.items():
         if name in shoal:
-            rows.append(row_of(figure, ray.get(name), shoal[name]))
+            rows.append(row_of(figure, ray.get(name), shoal[name], moved(name, figure, medians, earlier)))
     if "calls_10000_s" in joblib:
-        rows.append(row_of(CALLS, ray.get("calls_10000_s"), shoal["calls_10000_s"]))
         times = CALLS.better(joblib["calls_10000_s"], shoal["calls_10000_s"]) or 0
         rows.append(
-            f"| 10,000 tiny calls with joblib instead of Ray | {joblib['calls_10000_s']:.4g} s | as above | {times:.3g} | |"
+            f"| 10,000 tiny calls with joblib instead of Ray | {joblib['calls_10000_s']:.4g} s | as above | {times:.3g} | | |"
         )
     return "\n".join(rows) + "\n"
 
 
-def row_of(figure: Figure, other: float | None, own: float) -> str:
+def moved(name: str, figure: Figure, now: dict[str, dict[str, float]], earlier: dict[str, dict[str, float]]) -> str:
+    """By how much the figure is better (+) or worse (-) than in the earlier run. Where both runs measured Ray too it is the
+    factor over Ray that is compared: a slower machine slows both."""
+    before = earlier.get("shoal", {}).get(name)
+    if before is None:
+        return ""
+    change = figure.better(before, now["shoal"][name])
+    rivals = now["ray"].get(name), earlier.get("ray", {}).get(name)
+    if change and rivals[0] and rivals[1]:
+        change /= figure.better(rivals[1], rivals[0]) or 1
+    return f"{100 * (change - 1):+.0f} %" if change else ""
+
+
+def row_of(figure: Figure, other: float | None, own: float, change: str) -> str:
     times = figure.better(other, own) if other is not None else None
     return (
         f"| {figure.label} | {shown(other, figure.unit)} | {shown(own, figure.unit)} "
-        f"| {f'{times:.3g}' if times else ''} | {figure.verdict(other, own)} |"
+        f"| {f'{times:.3g}' if times else ''} | {figure.verdict(other, own)} | {change} |"
     )
 
 
