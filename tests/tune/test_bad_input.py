@@ -73,6 +73,14 @@ def test_an_unpicklable_trainable_says_so(tmp_path: Path) -> None:
         run(holds_a_lock, tmp_path)
 
 
+def test_a_callback_that_cannot_be_pickled_is_found(tmp_path: Path) -> None:
+    callback = tune.Callback()
+    callback.lock = threading.Lock()  # type: ignore[attr-defined]
+    config = tune.RunConfig(storage_path=str(tmp_path), callbacks=[callback], verbose=0)
+    with pytest.raises(TypeError, match=r"run_config\.callbacks cannot be pickled"):
+        tune.Tuner(one, run_config=config).fit()
+
+
 def test_a_trainable_must_be_one(tmp_path: Path) -> None:
     with pytest.raises(tune.TuneError, match="not registered"):
         run("nobody", tmp_path)

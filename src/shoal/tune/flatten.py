@@ -26,7 +26,8 @@ def _flatten_into(flat: Any, nested: Any, prefix: str, delimiter: str, prevent_d
         if prevent_delimiter and isinstance(name, str) and delimiter in name:
             raise ValueError(f"keys must not contain the delimiter {delimiter!r}, but got key={name!r}")
         path = f"{prefix}{delimiter}{name}" if prefix else name
-        if value and (isinstance(value, Mapping) or (flatten_list and isinstance(value, (list, tuple)))):
+        # The type first: arrays have no truth value.
+        if (isinstance(value, Mapping) or (flatten_list and isinstance(value, (list, tuple)))) and value:
             _flatten_into(flat, value, str(path), delimiter, prevent_delimiter, flatten_list)
         else:
             flat[path] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 from typing import Any
@@ -171,7 +172,12 @@ class Tuner:
         path = os.path.join(experiment.local_path, TUNER_FILE)
         saved = {"param_space": self._param_space, "tune_config": self._tune_config, "run_config": self._run_config}
         with open(path + ".tmp", "wb") as file:
-            cloudpickle.dump(saved, file)
+            try:
+                cloudpickle.dump(saved, file)
+            except Exception as error:
+                raise TypeError(
+                    f"the experiment could not be restored: {_unpicklable(saved)} cannot be pickled: {error}"
+                ) from error
         os.replace(path + ".tmp", path)
 
 
@@ -181,6 +187,20 @@ def _storage_of(path: str, filesystem: Any) -> StorageContext:
     if not parent and not path.startswith("/"):
         parent = os.getcwd() if "://" not in path else default_storage_path()
     return StorageContext(parent or "/", name, filesystem)
+
+
+def _unpicklable(saved: dict[str, Any]) -> str:
+    """The name of what cannot be pickled, like ``run_config.callbacks``."""
+    named = {name: value for name, value in saved.items() if not dataclasses.is_dataclass(value)}
+    for name, value in saved.items():
+        if dataclasses.is_dataclass(value):
+            named.update({f"{name}.{field.name}": getattr(value, field.name) for field in dataclasses.fields(value)})
+    for name, value in named.items():
+        try:
+            cloudpickle.dumps(value)
+        except Exception:
+            return name
+    return ", ".join(saved)
 
 
 def _read_tuner(file: str) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from shoal.air.integrations.result_parts import split_result, step_of
 from shoal.tune.flatten import flatten_dict
 from shoal.tune.logger import LoggerCallback
 from shoal.tune.search.extras import import_extra
-from shoal.tune.trainable.session import get_context
+from shoal.tune.trainable.session import at_trial_end, get_context
 
 
 class MLflowLoggerCallback(LoggerCallback):
@@ -57,10 +59,10 @@ class MLflowLoggerCallback(LoggerCallback):
             self._client.log_param(self._runs[trial.trial_id], name.replace("/", "."), value)
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        step = result.get("timesteps_total") or result["training_iteration"]
-        for name, value in flatten_dict({key: value for key, value in result.items() if key != "config"}).items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                self._client.log_metric(self._runs[trial.trial_id], name, float(value), step=step)
+        numbers, _ = split_result(result)
+        now_ms, step = int(time.time() * 1000), step_of(result)
+        metrics = [self._mlflow.entities.Metric(name, value, now_ms, step) for name, value in numbers.items()]
+        self._client.log_batch(self._runs[trial.trial_id], metrics=metrics)
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
         run_id = self._runs[trial.trial_id]
@@ -79,7 +81,7 @@ def setup_mlflow(
     tags: dict[str, Any] | None = None,
     run_name: str | None = None,
 ) -> Any:
-    """Starts an MLflow run inside of a trial, and returns the mlflow module."""
+    """Starts an MLflow run inside of a trial, and returns the mlflow module. The run ends with the trial."""
     mlflow = import_extra("mlflow", "setup_mlflow")
     context = get_context()
     if tracking_uri:
@@ -88,6 +90,7 @@ def setup_mlflow(
         mlflow.set_registry_uri(registry_uri)
     mlflow.set_experiment(experiment_name or context.get_experiment_name() or "Default")
     mlflow.start_run(run_name=run_name or context.get_trial_name(), tags=tags)
+    at_trial_end(lambda failed: mlflow.end_run("FAILED" if failed else "FINISHED"))
     if config:
-        mlflow.log_params(flatten_dict(config))
+        mlflow.log_params({name.replace("/", "."): value for name, value in flatten_dict(config).items()})
     return mlflow

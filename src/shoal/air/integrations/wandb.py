@@ -8,7 +8,7 @@ from typing import Any
 from shoal.tune.flatten import flatten_dict
 from shoal.tune.logger import LoggerCallback
 from shoal.tune.search.extras import import_extra
-from shoal.tune.trainable.session import get_context
+from shoal.tune.trainable.session import at_trial_end, get_context
 
 _LEFT_OUT = ("config", "done", "trial_id", "experiment_tag", "date", "hostname", "node_ip", "pid", "checkpoint_dir_name")
 
@@ -79,8 +79,11 @@ class WandbLoggerCallback(LoggerCallback):
 
 
 def setup_wandb(config: dict[str, Any] | None = None, **kwargs: Any) -> Any:
-    """Starts a run inside of a trial, named after it, and returns that run. ``kwargs`` go to ``wandb.init``."""
+    """Starts a run inside of a trial, named after it, and returns that run, which ends with the trial. ``kwargs`` go to
+    ``wandb.init``."""
     wandb = import_extra("wandb", "setup_wandb")
     context = get_context()
     named = {"id": context.get_trial_id(), "name": context.get_trial_name(), "group": context.get_experiment_name()}
-    return wandb.init(config=config, **{**named, **kwargs})
+    run = wandb.init(config=config, **{**named, **kwargs})
+    at_trial_end(lambda failed: run.finish(exit_code=int(failed)))
+    return run

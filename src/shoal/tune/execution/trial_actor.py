@@ -17,7 +17,7 @@ from shoal.tune.error import TuneError
 from shoal.tune.execution.process_state import ProcessState
 from shoal.tune.registry import register_environments
 from shoal.tune.trainable.function_trainable import FunctionTrainable
-from shoal.tune.trainable.session import store_checkpoint
+from shoal.tune.trainable.session import end_trial, store_checkpoint
 from shoal.tune.trainable.trainable import Trainable
 from shoal.tune.trainable.trial_information import TrialInformation
 
@@ -64,7 +64,9 @@ class TrialActor:
             else:
                 messages = [("result", trainable.train(), None)]
         except BaseException as error:
-            return [_failure(error, traceback.format_exc())]
+            text = traceback.format_exc()
+            end_trial(failed=True)
+            return [_failure(error, text)]
         self._flush()
         return [self._complete(message) for message in messages]
 
@@ -87,6 +89,7 @@ class TrialActor:
     def stop(self) -> None:
         if self._trainable is not None:
             self._trainable.stop()
+        end_trial(failed=False)
         self._flush()
 
     def export(self, formats: list[str]) -> dict[str, str]:
