@@ -40,5 +40,5 @@ def decode_from_preparation(body: bytes) -> FromPreparation:
     """Raises ProtocolError."""
     try:
         return _decoder.decode(body).message
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"no valid message of a preparation: {error}") from error

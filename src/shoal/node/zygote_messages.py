@@ -92,7 +92,7 @@ def decode_to_zygote(body: bytes) -> ToZygote:
     """Raises ProtocolError."""
     try:
         return _to_decoder.decode(body).message
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"no valid message for a zygote: {error}") from error
 
 
@@ -100,5 +100,5 @@ def decode_from_zygote(body: bytes) -> FromZygote:
     """Raises ProtocolError."""
     try:
         return _from_decoder.decode(body).message
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"no valid message of a zygote: {error}") from error
