@@ -81,6 +81,25 @@ def test_a_requirements_file_finds_the_files_that_it_names_beside_itself(tmp_pat
     ]
 
 
+def test_fields_set_later_are_checked_too() -> None:
+    env = RuntimeEnv(pip=["a"])
+    env["pip"] = ["b"]
+    env.set("env_vars", {"A": "1"})
+    assert env == {"pip": {"pip_check": False, "packages": ["b"]}, "env_vars": {"A": "1"}}
+    with pytest.raises(TypeError, match="the value 1 is of type"):
+        env["env_vars"] = {"A": 1}
+    with pytest.raises(ValueError, match="has no field 'colour'"):
+        env.set("colour", "red")
+
+
+def test_it_can_be_written_and_read() -> None:
+    env = RuntimeEnv(pip=["a"], env_vars={"A": "1"})
+    assert RuntimeEnv.deserialize(env.serialize()) == env
+    env["uv"] = ["b"]
+    with pytest.raises(ValueError, match="'pip' field and 'uv' field"):
+        env.serialize()
+
+
 def test_no_packages_are_no_field() -> None:
     assert RuntimeEnv(pip=[]) == {} and RuntimeEnv(uv={"packages": []}) == {}
     assert not RuntimeEnv(pip=[]).has_pip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 from pathlib import Path
@@ -17,7 +18,7 @@ _PACKAGE_FIELDS = {
     "pip": ("packages", "pip_check", "pip_version", "pip_install_options"),
     "uv": ("packages", "uv_check", "uv_version", "uv_pip_install_options"),
 }
-_NESTED_FILE = re.compile(r"^(-r|--requirement|-c|--constraint)[ =]\s*([^\s:]+)$")
+_NESTED_FILE = re.compile(r"^(-r|--requirement|-c|--constraint)[ =]\s*([^\s:$]+)$")
 _URI = re.compile(r"([a-z0-9+]+)://.+")
 
 
@@ -113,6 +114,26 @@ class RuntimeEnv(dict[str, Any]):
                     "with init(runtime_env=...)"
                 )
         return self
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Checks as the constructor does, except for fields that exclude each other (``serialize`` does). None changes
+        nothing."""
+        if name not in self.known_fields:
+            raise ValueError(f"runtime_env has no field {name!r}; its fields are {sorted(self.known_fields)}")
+        checked = None if value is None else _CHECKS[name](value)
+        if checked is not None:
+            super().__setitem__(name, checked)
+
+    def set(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def serialize(self) -> str:
+        """JSON. Raises what the constructor raises, and TypeError for a hook that is a function."""
+        return json.dumps(RuntimeEnv(**self), sort_keys=True)
+
+    @classmethod
+    def deserialize(cls, text: str) -> RuntimeEnv:
+        return cls(_validate=False, **json.loads(text))
 
     def env_vars(self) -> dict[str, str]:
         return dict(self.get("env_vars") or {})

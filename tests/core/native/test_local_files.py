@@ -60,6 +60,17 @@ def test_paths_become_absolute_and_keep_what_stands_around_them(tmp_path: Path, 
     assert given["uv"]["packages"][0] == "a.whl"
 
 
+def test_requirements_may_name_files_of_the_working_folder(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("a")
+    line = f"-r ${{{local_files.WORKING_DIR}}}/requirements.txt"
+    given = {**environment(line), "working_dir": str(tmp_path)}
+    changed = local_files.absolute(given)
+    assert changed["pip"]["packages"] == [f"-r {tmp_path}/requirements.txt"]
+    assert list(local_files.digests(changed)) == [f"{tmp_path}/requirements.txt"]
+    # An archive is not unpacked yet.
+    assert local_files.absolute({**given, "working_dir": "file:///a.zip"})["pip"]["packages"] == [line]
+
+
 def test_other_content_has_another_digest(tmp_path: Path) -> None:
     wheel = tmp_path / "a-1-py3-none-any.whl"
     wheel.write_bytes(b"one")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 INSTALLERS = ("pip", "uv")
 OPTIONS = {"pip": "pip_install_options", "uv": "uv_pip_install_options"}
+WORKING_DIR = "RAY_RUNTIME_ENV_CREATE_WORKING_DIR"
+"""The variable by which requirements name files of the working folder."""
 
 _OPTION = re.compile(r"^(-[A-Za-z]|--[a-z-]+)(?:[ =]\s*|$)(.*)$")
 _EXTRAS = re.compile(r"\[[^\]]*\]$")
@@ -26,11 +28,16 @@ _inherited: dict[tuple[str, ...], dict[str, str]] = {}  # lines of requirements 
 
 
 def absolute(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same environment with local paths made absolute: installers run in another folder."""
+    """The same environment with local paths made absolute: installers run in another folder. ``${...}`` of WORKING_DIR stands
+    for a local ``working_dir``."""
+    working_dir = fields.get("working_dir") or ""
     for installer in INSTALLERS:
         wanted = fields.get(installer)
         if wanted:
-            changed = {**wanted, "packages": [_absolute_line(line) for line in wanted["packages"]]}
+            lines = wanted["packages"]
+            if os.path.isdir(working_dir):
+                lines = [line.replace(f"${{{WORKING_DIR}}}", working_dir) for line in lines]
+            changed = {**wanted, "packages": [_absolute_line(line) for line in lines]}
             if wanted.get(OPTIONS[installer]):
                 changed[OPTIONS[installer]] = [_absolute_option(option) for option in wanted[OPTIONS[installer]]]
             fields = {**fields, installer: changed}
