@@ -60,7 +60,8 @@ class CheckpointConfig:
 @dataclass
 class SyncConfig:
     """How remote storage is kept up to date. ``sync_period``: the least seconds between two uploads of the experiment's
-    state."""
+    state. ``sync_timeout``: the longest that one upload may take. ``sync_artifacts``: upload also the files that trials
+    themselves make, at their end and, with ``sync_artifacts_on_checkpoint``, with each checkpoint."""
 
     sync_period: float = 300
     sync_timeout: float = 1800

@@ -6,14 +6,36 @@ folder and ``upload`` brings them to the remote side.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import os
 import posixpath
 import shutil
 import tempfile
+import threading
+from collections.abc import Callable, Collection
 from typing import Any
 
-from shoal.tune.result import CHECKPOINT_PREFIX, DEFAULT_STORAGE_PATH
+from shoal.tune.result import (
+    CHECKPOINT_PREFIX,
+    DEFAULT_STORAGE_PATH,
+    EXPR_ERROR_FILE,
+    EXPR_ERROR_PICKLE_FILE,
+    EXPR_PARAM_FILE,
+    EXPR_PARAM_PICKLE_FILE,
+    EXPR_PROGRESS_FILE,
+    EXPR_RESULT_FILE,
+)
+
+_RECORDS = {
+    EXPR_ERROR_FILE,
+    EXPR_ERROR_PICKLE_FILE,
+    EXPR_PARAM_FILE,
+    EXPR_PARAM_PICKLE_FILE,
+    EXPR_PROGRESS_FILE,
+    EXPR_RESULT_FILE,
+}
 
 
 class StorageContext:
@@ -33,6 +55,8 @@ class StorageContext:
         self.trial_dir_name = trial_dir_name
         self.sync_config = sync_config
         self.remote: Any = None
+        if path.startswith("memory://"):
+            raise ValueError(f"storage_path must outlive a process, but got storage_path={path!r}, which is each process's own")
         if storage_filesystem is not None and not is_local_filesystem(storage_filesystem):
             self.remote, self.storage_fs_path = as_fsspec(storage_filesystem), path
         elif is_url(path):
@@ -42,7 +66,9 @@ class StorageContext:
         self.storage_local_path = self._staging_path() if self.remote is not None else self.storage_fs_path
 
     def _staging_path(self) -> str:
-        name = hashlib.sha256(self.storage_path.encode()).hexdigest()[:12]
+        options = getattr(self.remote, "storage_options", {})
+        identity = f"{filesystem_name(self.remote)} {sorted(options.items(), key=str)} {self.storage_path}"
+        name = hashlib.sha256(identity.encode()).hexdigest()[:12]
         return os.path.join(tempfile.gettempdir(), f"shoal-tune-{os.getuid()}", name)
 
     @property
@@ -86,26 +112,54 @@ class StorageContext:
                 os.unlink(probe)
             if self.remote is not None:
                 self.remote.makedirs(self.experiment_fs_path, exist_ok=True)
-                write_text(self.remote, posixpath.join(self.experiment_fs_path, ".validate_storage_marker"), "")
+                marker = posixpath.join(self.experiment_fs_path, ".validate_storage_marker")
+                write_text(self.remote, marker, "")
+                self.remote.rm_file(marker)
         except OSError as error:
             raise OSError(f"storage_path must be writable, but got storage_path={self.storage_path!r}: {error}") from error
 
-    def upload(self, local: str) -> None:
+    def upload(self, local: str, leave_out: Callable[[str], bool] | None = None) -> None:
         """Brings the file or folder ``local``, inside of the staging folder, to the remote side; nothing to do for local
-        storage."""
+        storage. ``leave_out`` is asked about each path below a folder.
+
+        Raises OSError naming the remote path, also after ``SyncConfig.sync_timeout`` seconds.
+        """
         if self.remote is None or not os.path.exists(local):
             return
         relative = os.path.relpath(local, self.storage_local_path).replace(os.sep, "/")
         target = posixpath.normpath(posixpath.join(self.storage_fs_path, relative))
-        if os.path.isdir(local):
-            for folder, _, files in os.walk(local):
-                below = os.path.relpath(folder, local).replace(os.sep, "/")
-                self.remote.makedirs(posixpath.normpath(posixpath.join(target, below)), exist_ok=True)
-                for name in files:
-                    self.remote.put_file(os.path.join(folder, name), posixpath.normpath(posixpath.join(target, below, name)))
-        else:
+        limit_s = self.sync_config.sync_timeout if self.sync_config is not None else None
+        try:
+            call_with_limit(lambda: self._put(local, target, leave_out or (lambda path: False)), limit_s)
+        except Exception as error:
+            raise OSError(
+                f"{local} could not be brought to {target!r} of {self.storage_path!r}, it stays here: {error}"
+            ) from error
+
+    def _put(self, local: str, target: str, leave_out: Callable[[str], bool]) -> None:
+        if not os.path.isdir(local):
             self.remote.makedirs(posixpath.dirname(target), exist_ok=True)
             self.remote.put_file(local, target)
+            return
+        for folder, _, names in os.walk(local):
+            below = os.path.relpath(folder, local).replace(os.sep, "/")
+            kept = [name for name in names if not leave_out(posixpath.normpath(posixpath.join(below, name)))]
+            if kept:
+                self.remote.makedirs(posixpath.normpath(posixpath.join(target, below)), exist_ok=True)
+            for name in kept:
+                self.remote.put_file(os.path.join(folder, name), posixpath.normpath(posixpath.join(target, below, name)))
+
+    def upload_trial(self, log_files: Collection[str | None] = ()) -> None:
+        """Brings the trial's folder to the remote side: what the run and its loggers write, ``log_files``, and with
+        ``SyncConfig.sync_artifacts`` also the files that the trial itself has made."""
+        artifacts = self.sync_config is not None and self.sync_config.sync_artifacts
+
+        def leave_out(path: str) -> bool:
+            if path.startswith(CHECKPOINT_PREFIX):
+                return True  # each is brought there when it is reported
+            return not (artifacts or path in _RECORDS or path in log_files or path.startswith("events.out.tfevents"))
+
+        self.upload(self.trial_local_path, leave_out)
 
     def fetch_experiment(self) -> None:
         """Brings the remote experiment, without its checkpoints, into the staging folder."""
@@ -115,6 +169,11 @@ class StorageContext:
             raise FileNotFoundError(f"no experiment at {self.experiment_fs_path!r}")
         download(self.remote, self.experiment_fs_path, self.experiment_driver_staging_path, skip=f"/{CHECKPOINT_PREFIX}")
 
+    def drop_local_copy_at_exit(self) -> None:
+        """Lets the staging folder of this experiment go with this process; nothing to do for local storage."""
+        if self.remote is not None:
+            atexit.register(_remove_in, os.getpid(), self.experiment_driver_staging_path)
+
     def delete_trial_folder(self, name: str) -> None:
         """Deletes a folder of this trial on both sides; a missing one is fine."""
         shutil.rmtree(os.path.join(self.trial_local_path, name), ignore_errors=True)
@@ -123,6 +182,35 @@ class StorageContext:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__
+
+
+def _remove_in(pid: int, folder: str) -> None:
+    if os.getpid() == pid:  # and not in a fork of it
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(folder))  # only when no other experiment is in it
+
+
+def call_with_limit(call: Callable[[], None], limit_s: float | None) -> None:
+    """Calls ``call`` and raises what it raises, or TimeoutError after ``limit_s`` seconds; it may then still be running."""
+    if not limit_s:
+        call()
+        return
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="upload", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        raise TimeoutError(f"not done after sync_timeout={limit_s} seconds")
+    if raised:
+        raise raised[0]
 
 
 def default_storage_path() -> str:

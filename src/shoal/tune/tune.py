@@ -179,7 +179,6 @@ def _run_one(
     )
     if change_directory is None:
         change_directory = os.environ.get("RAY_CHDIR_TO_TRIAL_DIR", "1") != "0"
-    sync_config = experiment.storage.sync_config or SyncConfig()
     runner = TrialRunner(
         controller,
         experiment,
@@ -189,7 +188,7 @@ def _run_one(
         reuse_actors=reuse_actors,
         change_directory=change_directory,
         runtime_env=runtime_env,
-        sync_period_s=sync_config.sync_period,
+        sync_config=experiment.storage.sync_config,
     )
     runner.run()
     if controller.fatal_error is not None:

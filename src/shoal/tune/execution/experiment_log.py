@@ -112,9 +112,9 @@ class ExperimentLog:
         if self._storage.remote is None or (not force and time.monotonic() - self._uploaded_at < period_s):
             return
         self.flush()
+        self._uploaded_at = time.monotonic()
         for path in (self.path, self._snapshot_path, os.path.join(self._folder, TUNER_FILE)):
             self._storage.upload(path)
-        self._uploaded_at = time.monotonic()
 
     def close(self) -> None:
         self.flush()

@@ -42,6 +42,7 @@ from shoal.tune.experiment.experiment import Experiment
 from shoal.tune.experiment.trial import Trial
 from shoal.tune.registry import registered_environments
 from shoal.tune.result import EXPR_ERROR_FILE, EXPR_ERROR_PICKLE_FILE, HOSTNAME, NODE_IP
+from shoal.tune.run_config import SyncConfig
 from shoal.tune.stopper import CombinedStopper, NoopStopper
 from shoal.tune.trainable.trial_information import TrialInformation
 from shoal.util.placement_group import remove_placement_group
@@ -79,7 +80,7 @@ class TrialRunner:
         reuse_actors: bool | None = None,
         change_directory: bool = True,
         runtime_env: dict[str, Any] | None = None,
-        sync_period_s: float = 300.0,
+        sync_config: SyncConfig | None = None,
     ) -> None:
         self._controller = controller
         self._experiment = experiment
@@ -89,7 +90,9 @@ class TrialRunner:
         self._reuse = reuse_actors
         self._change_directory = change_directory
         self._runtime_env = runtime_env
-        self._sync_period_s = sync_period_s
+        self._sync = sync_config or SyncConfig()
+        self._not_uploaded: set[Trial] = set()
+        self._upload_error: OSError | None = None
         self._export_formats = experiment.spec["export_formats"]
         self._processes: dict[str, _Process] = {}
         self._waiting: dict[Any, tuple[str, str]] = {}  # ref -> (trial id, what it is)
@@ -113,6 +116,9 @@ class TrialRunner:
             logger.warning("The run was interrupted; it can be resumed with Tuner.restore(%r, ...)", self._experiment.path)
         finally:
             self._finish(interrupted)
+        if self._upload_error is not None:
+            raise self._upload_error
+        self._experiment.storage.drop_local_copy_at_exit()
 
     def _step(self) -> None:
         self._iteration += 1
@@ -126,7 +132,7 @@ class TrialRunner:
         self._end_idle()
         self._log.flush()
         self._log.snapshot_if_due(self._snapshot)
-        self._log.upload_if_due(self._sync_period_s)
+        self._upload_log(self._sync.sync_period)
         self._callbacks.on_step_end(iteration=self._iteration, trials=trials)
         self._reporter.update(self._controller)
 
@@ -230,15 +236,45 @@ class TrialRunner:
             _copy_checkpoint(instruction)
         elif isinstance(instruction, Delete):
             self._log.flush()  # the log must not name a checkpoint that is gone as the latest
-            instruction.trial.storage.delete_trial_folder(os.path.basename(instruction.checkpoint.path))
+            try:
+                instruction.trial.storage.delete_trial_folder(os.path.basename(instruction.checkpoint.path))
+            except OSError as error:
+                logger.warning("a checkpoint that is no longer needed stays in the storage: %s", error)
 
     def _notify(self, notify: Notify) -> None:
         trials = self._controller.trials_view()
         self._callbacks.call(notify.hook, iteration=self._iteration, trials=trials, trial=notify.trial, **notify.more)
         if notify.hook in ("on_trial_complete", "on_trial_error"):
-            if notify.trial.storage.remote is not None:
-                notify.trial.storage.upload(notify.trial.local_path)
+            self._upload(notify.trial)
             self._reporter.trial_ended(self._controller, notify.trial)
+        elif notify.hook == "on_checkpoint" and self._sync.sync_artifacts and self._sync.sync_artifacts_on_checkpoint:
+            self._upload(notify.trial)
+
+    def _upload(self, trial: Trial) -> None:
+        """Brings a trial's files to remote storage; what fails is tried again at the end."""
+        if trial.storage.remote is None:
+            return
+        self._not_uploaded.discard(trial)
+        try:
+            trial.storage.upload_trial(trial.log_to_file or ())
+        except OSError as error:
+            self._not_uploaded.add(trial)
+            self._upload_error = error
+            logger.warning("%s", error)
+
+    def _upload_log(self, period_s: float, force: bool = False) -> None:
+        try:
+            self._log.upload_if_due(period_s, force)
+        except OSError as error:
+            self._upload_error = error
+            logger.warning("%s", error)
+
+    def _upload_rest(self) -> None:
+        """The last try: raises OSError when something of the run cannot be brought to its storage."""
+        self._upload_error = None
+        for trial in list(self._not_uploaded):
+            self._upload(trial)
+        self._upload_log(0.0, force=True)
 
     def _begin(self, start: Start, process: _Process) -> None:
         trial = start.trial
@@ -354,7 +390,7 @@ class TrialRunner:
                 self._end(process)
             self._ending.clear()
         self._log.snapshot_if_due(self._snapshot, force=True)
-        self._log.upload_if_due(0.0, force=True)
+        self._upload_rest()
         self._log.close()
         self._callbacks.on_experiment_end(trials=self._controller.get_trials())
         self._reporter.finish(self._controller)
