@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 import shoal
 from shoal.core import session
-from shoal.exceptions import RuntimeEnvSetupError
+from shoal.exceptions import ActorDiedError, RuntimeEnvSetupError, TaskCancelledError, WorkerCrashedError
 
 from .driver_process import wait_until
 from .installing import OwnPip, environment, is_running, make_wheel
@@ -266,3 +267,52 @@ def test_a_cache_that_others_may_write_to_is_refused(tmp_path: Path, monkeypatch
     start()
     with pytest.raises(RuntimeEnvSetupError, match="that nobody else writes to"):
         shoal.get(one.options(runtime_env=environment("uv", "a")).remote(), timeout=LIMIT_S)
+
+
+def test_later_workers_have_the_modules_of_the_driver_already(tmp_path: Path) -> None:
+    import numpy  # noqa: F401
+
+    start()
+
+    @shoal.remote(runtime_env=environment("uv", make_wheel(tmp_path, "with numpy")))
+    class Fresh:
+        def has_numpy(self) -> bool:
+            return "numpy" in sys.modules and "shoal_test_package" not in sys.modules
+
+    wait_until(lambda: bool(shoal.get(Fresh.remote().has_numpy.remote(), timeout=LIMIT_S)), LIMIT_S)
+
+
+def test_work_that_waits_for_its_environment_can_be_cancelled_and_killed(own_pip: OwnPip) -> None:
+    start()
+    slow = environment("pip", "cancelled meanwhile")
+
+    @shoal.remote(runtime_env=slow)
+    class Holder:
+        def method(self) -> None: ...
+
+    task, holder = one.options(runtime_env=slow).remote(), Holder.remote()
+    call = holder.method.remote()
+    wait_until(lambda: own_pip.pid != 0, LIMIT_S)
+    shoal.cancel(task)
+    shoal.kill(holder)
+    with pytest.raises(TaskCancelledError):
+        shoal.get(task, timeout=LIMIT_S)
+    with pytest.raises(ActorDiedError):
+        shoal.get(call, timeout=LIMIT_S)
+
+
+def test_an_environment_that_vanishes_fails_what_needs_new_workers(tmp_path: Path) -> None:
+    start()
+    installed = environment("uv", make_wheel(tmp_path, "vanishes"))
+
+    @shoal.remote(runtime_env=installed, max_retries=0, num_cpus=0)
+    def remove_and_end() -> None:
+        shutil.rmtree(sys.prefix)
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+
+    with pytest.raises(WorkerCrashedError):
+        shoal.get(remove_and_end.remote(), timeout=LIMIT_S)
+    with pytest.raises(WorkerCrashedError, match="could run anything"):
+        shoal.get(value.options(runtime_env=installed).remote(), timeout=LIMIT_S)
+    assert shoal.get(one.remote(), timeout=LIMIT_S) == 1

@@ -1,5 +1,5 @@
-"""The daemon's side of its zygotes: the root, the successor that has the driver's modules, and one for each environment that
-needs an interpreter of its own."""
+"""The daemon's side of its zygotes. There is a *line* of them for its own interpreter, and one for each environment that needs
+another: the line's root, and the successor that has the driver's modules, which does the forking once it is there."""
 
 from __future__ import annotations
 
@@ -25,17 +25,31 @@ PRELOAD_DELAY_S = 0.2
 SUCCESSOR_ATTEMPTS_MAX = 16
 """So many modules that start threads may be left out before the successor is given up."""
 END_LIMIT_S = 2.0
+UNUSED_S = 60.0
+"""A line of an environment without workers for so long ends; it is started again when it is needed."""
 LOG_TAIL_BYTES = 4000
 FAILED_STARTS_MAX = 3
 """After so many zygotes in a row that end before they are ready the node ends: nothing would ever run, and everybody wait."""
 
 
+class _Line:
+    """The zygotes of one interpreter."""
+
+    root: _Zygote
+    current: _Zygote  # it forks
+
+    def __init__(self, interpreter: Interpreter | None) -> None:
+        self.interpreter = interpreter  # None: that of the daemon
+        self.attempts = 0  # to make a successor
+        self.used_s = 0.0
+
+
 class _Zygote:
-    def __init__(self, generation: int, pid: int, interpreter: Interpreter | None = None) -> None:
+    def __init__(self, line: _Line, generation: int, pid: int) -> None:
+        self.line = line
         self.generation = generation
         self.pid = pid
-        self.interpreter = interpreter  # None: that of the daemon
-        self.child_pid = 0  # what we have started for it: itself, or a program that runs it
+        self.child_pid = 0  # what we have started for it, when that is not itself but a program that runs it
         self.ready = False
         self.link: Connection
         self.expected: set[int] = set()  # slots it was asked to fork
@@ -48,7 +62,6 @@ class Zygotes:
         self._arena_fd = arena_fd
         self._doomed: set[int] = set()
         self._generations = 0
-        self._attempts = 0
         self._failed_starts = 0
         self._modules: list[str] = []
         self._excluded: set[str] = set()
@@ -56,23 +69,31 @@ class Zygotes:
         self._preload_due = False
         self._ending = False
         self._all: dict[int, _Zygote] = {}
-        self._of_interpreter: dict[str, _Zygote] = {}
-        self._root = self._add(0, pid, link)
-        self._current = self._root
+        self._main = _Line(None)
+        self._main.root = self._main.current = self._add(self._main, 0, pid, link)
+        self._lines: dict[str, _Line] = {}  # by the keys of their interpreters
 
     def pids(self) -> list[int]:
         return [pid for zygote in self._all.values() for pid in (zygote.pid, zygote.child_pid) if pid]
 
     def expect(self, slot: int) -> None:
-        self._root.expected.add(slot)
+        self._main.root.expected.add(slot)
 
     def fork(self, slot: int, is_actor: bool, instruction: ForkProcess, fds: list[int]) -> None:
         """The writing ends of the pipes are closed here once they were sent."""
         devices = tuple((name, list(indices)) for name, indices in instruction.devices)
         message = z.Fork(slot, is_actor, instruction.spec, instruction.environment, devices, instruction.cpus)
-        zygote = self._zygote_for(instruction.environment)
-        zygote.expected.add(slot)
-        self._send(zygote, message, fds)
+        try:
+            line = self._line_for(instruction.environment)
+        except OSError as error:  # the interpreter is not there any more
+            print(f"no zygote for {instruction.environment}: {error}", file=sys.stderr, flush=True)
+            for fd in fds:
+                os.close(fd)
+            self._daemon.loop.call_later(0, lambda: self._daemon.on_died(slot, 0, 1, 0))
+            return
+        line.used_s = self._daemon.loop.time()
+        line.current.expected.add(slot)
+        self._send(line.current, message, fds)
 
     def signal(self, pid: int, generation: int, number: int, group: bool = True) -> None:
         zygote = self._all.get(generation)
@@ -95,9 +116,8 @@ class Zygotes:
 
     def _preload_now(self) -> None:
         self._preload_due = False
-        self._attempts = 0
-        if not self._ending:
-            self._start_successor()
+        for line in (self._main, *self._lines.values()):
+            self._preload_line(line)
 
     def end(self) -> None:
         """Ends all of them, and waits until they are gone (their workers are then)."""
@@ -107,9 +127,8 @@ class Zygotes:
                 zygote.link.send(z.Quit())
                 zygote.link.flush(1.0)
         deadline_s = self._daemon.loop.time() + END_LIMIT_S
-        _wait_ended(self._root.pid, max(0.0, deadline_s - self._daemon.loop.time()))
-        for zygote in self._of_interpreter.values():
-            _wait_ended(zygote.child_pid, max(0.0, deadline_s - self._daemon.loop.time()))
+        for line in (self._main, *self._lines.values()):
+            _wait_ended(line.root.child_pid or line.root.pid, max(0.0, deadline_s - self._daemon.loop.time()))
         for zygote in self._all.values():
             zygote.link.close()
 
@@ -127,68 +146,80 @@ class Zygotes:
         variables = {**os.environ, **interpreter.variables}
         with open(log_path, "ab") as log:
             pid = self._spawn(list(interpreter.command), config, ours, theirs, log, variables, interpreter.cwd or None)
-        zygote = self._add(self._generations, 0, ours, interpreter)
-        zygote.child_pid = pid
-        self._of_interpreter[interpreter.key] = zygote
+        line = self._lines[interpreter.key] = _Line(interpreter)
+        line.root = line.current = self._add(line, self._generations, 0, ours)
+        line.root.child_pid = pid
 
     def stop_interpreter(self, key: str) -> None:
-        """Its zygote, if any, ends with all workers."""
-        zygote = self._of_interpreter.get(key)
-        if zygote is not None:
-            os.kill(zygote.child_pid, signal.SIGKILL)  # not reaped yet; its end is seen on the link
+        """Its zygotes, if any, end with all workers."""
+        line = self._lines.get(key)
+        if line is not None:
+            os.kill(line.root.child_pid, signal.SIGKILL)  # not reaped yet; its end is seen on the link
 
-    def _zygote_for(self, environment: str) -> _Zygote:
+    def _line_for(self, environment: str) -> _Line:
         interpreter = self._daemon.interpreter_of(environment)
         if interpreter is None:
-            return self._current
-        if interpreter.key not in self._of_interpreter:  # it has died
+            return self._main
+        if interpreter.key not in self._lines:  # it has died, or was not used for long
             self.start_interpreter(interpreter)
-        return self._of_interpreter[interpreter.key]
+        return self._lines[interpreter.key]
 
-    def _on_interpreter_lost(self, zygote: _Zygote, interpreter: Interpreter) -> None:
-        self._of_interpreter.pop(interpreter.key, None)
-        _wait_ended(zygote.child_pid, END_LIMIT_S)
+    def _on_interpreter_lost(self, line: _Line, interpreter: Interpreter) -> None:
+        if self._lines.get(interpreter.key) is line:
+            del self._lines[interpreter.key]
+        _wait_ended(line.root.child_pid, END_LIMIT_S)
         path = os.path.join(self._daemon.config["session_folder"], "logs", f"zygote-{interpreter.key[:8]}.log")
         with open(path, "rb") as log:
             tail = log.read()[-LOG_TAIL_BYTES:].decode(errors="replace")
         self._daemon.preparations.zygote_lost(interpreter.key, tail)
 
+    def _retire_line_if_unused(self, line: _Line) -> None:
+        """Called some time after a worker of it has ended."""
+        busy = any(zygote.workers or zygote.expected for zygote in self._all.values() if zygote.line is line)
+        unused_s = self._daemon.loop.time() - line.used_s
+        if line.interpreter is not None and self._lines.get(line.interpreter.key) is line and not busy and unused_s >= UNUSED_S:
+            del self._lines[line.interpreter.key]
+            line.root.link.send(z.Quit())
+
     # ------------------------------------------------------------ successors
 
-    def _start_successor(self) -> None:
-        if self._attempts > SUCCESSOR_ATTEMPTS_MAX or self._root.link.closed:
+    def _preload_line(self, line: _Line) -> None:
+        line.attempts = 0
+        if self._modules and not self._ending:
+            self._start_successor(line)
+
+    def _start_successor(self, line: _Line) -> None:
+        if line.attempts > SUCCESSOR_ATTEMPTS_MAX or line.root.link.closed:
             return
-        self._attempts += 1
+        line.attempts += 1
         self._generations += 1
         ours, theirs = socket.socketpair()
-        self._add(self._generations, 0, ours)
+        self._add(line, self._generations, 0, ours)
         names = [name for name in self._modules if name not in self._excluded]
-        self._send(self._root, z.Preload(names, self._generations), [theirs.detach()])
+        self._send(line.root, z.Preload(names, self._generations), [theirs.detach()])
 
     def _on_ready(self, zygote: _Zygote, pid: int) -> None:
         zygote.ready, zygote.pid = True, pid
-        if zygote.interpreter is not None:
-            self._daemon.preparations.zygote_ready(zygote.interpreter.key)
-            return
-        if zygote.generation >= self._current.generation:
-            former, self._current = self._current, zygote
+        line = zygote.line
+        if zygote.generation >= line.current.generation:
+            former, line.current = line.current, zygote
             self._retire_if_unused(former)
+        if zygote is line.root and line.interpreter is not None:
+            self._daemon.preparations.zygote_ready(line.interpreter.key)
+            self._daemon.loop.call_later(PRELOAD_DELAY_S, lambda: self._preload_line(line))
 
     def _retire_if_unused(self, zygote: _Zygote) -> None:
-        """A former successor without workers is not needed; the root stays to the end."""
-        if (
-            zygote.interpreter is None
-            and zygote not in (self._root, self._current)
-            and zygote.ready
-            and not zygote.workers
-            and not zygote.expected
-        ):
+        """A former successor without workers is not needed; roots stay."""
+        in_use = zygote in (zygote.line.root, zygote.line.current)
+        if not in_use and zygote.ready and not zygote.workers and not zygote.expected:
             zygote.link.send(z.Quit())
+        if zygote.line.interpreter is not None and not zygote.workers:
+            self._daemon.loop.call_later(UNUSED_S, lambda: self._retire_line_if_unused(zygote.line))
 
     # ------------------------------------------------------------ messages
 
-    def _add(self, generation: int, pid: int, link: socket.socket, interpreter: Interpreter | None = None) -> _Zygote:
-        zygote = _Zygote(generation, pid, interpreter)
+    def _add(self, line: _Line, generation: int, pid: int, link: socket.socket) -> _Zygote:
+        zygote = _Zygote(line, generation, pid)
         zygote.link = Connection(
             self._daemon.loop, link, lambda body: self._on_message(zygote, body), lambda: self._on_lost(zygote)
         )
@@ -222,18 +253,19 @@ class Zygotes:
             self._on_ready(zygote, message.pid)
         else:
             self._excluded.add(message.module)
-            self._start_successor()
+            self._start_successor(zygote.line)
 
     def _on_lost(self, zygote: _Zygote) -> None:
         if self._ending:
             return
         self._all.pop(zygote.generation, None)
         dead = [*zygote.workers.items(), *((slot, 0) for slot in zygote.expected)]
-        if zygote is self._current:
-            self._current = self._root
-        if zygote.interpreter is not None:
-            self._on_interpreter_lost(zygote, zygote.interpreter)
-        if zygote is self._root:
+        line = zygote.line
+        if zygote is line.current:
+            line.current = line.root
+        if zygote is line.root and line.interpreter is not None:
+            self._on_interpreter_lost(line, line.interpreter)
+        if zygote is self._main.root:
             try:
                 os.waitpid(zygote.pid, 0)
             except ChildProcessError:
@@ -252,10 +284,8 @@ class Zygotes:
         ours, theirs = socket.socketpair()
         pid = self._spawn([sys.executable], self._exec_config(), ours, theirs)
         self._generations += 1
-        self._root = self._current = self._add(self._generations, pid, ours)
-        if self._modules:
-            self._attempts = 0
-            self._start_successor()
+        self._main.root = self._main.current = self._add(self._main, self._generations, pid, ours)
+        self._preload_line(self._main)
 
     def _exec_config(self) -> dict[str, Any]:
         return {**self._daemon.config, "arena_fd": self._arena_fd}
