@@ -10,6 +10,7 @@
 #include <cstring>
 #include <tuple>
 
+#include "codec.h"
 #include "python.h"
 
 namespace nb = nanobind;
@@ -616,6 +617,7 @@ static void add_record_functions(nb::module_& m) {
   m.def("record_state", [](u32 i) { return record_at(i).state.load() & kStateMask; });
   m.def("record_uid", [](u32 i) { return u64(record_at(i).uid); });
   m.def("record_is_error", [](u32 i) { return (record_at(i).state.load() & kErrorFlag) != 0; });
+  m.def("record_retries", [](u32 i) { return record_at(i).retries_left; });
   m.def("record_count", [](u32 i) { return record_at(i).count.load(); });
   m.def("record_kind", [](u32 i) { return u32(record_at(i).kind); });
   m.def("record_size", [](u32 i) { return u64(record_at(i).value_size); });
@@ -703,7 +705,7 @@ NB_MODULE(_kernel, m) {
   add_daemon_functions(m);
   add_queue_functions(m);
   add_record_functions(m);
-  if (!add_ref_type(m.ptr()) || !add_codec(m.ptr()) || !add_submitter(m.ptr()) || !add_work(m.ptr()) || !add_objects(m.ptr()) ||
+  if (!add_ref_type(m.ptr()) || !add_nested_refs(m.ptr()) || !add_views() || !add_submitter(m.ptr()) || !add_work(m.ptr()) || !add_objects(m.ptr()) ||
       !add_watch(m.ptr()))
     throw nb::python_error();
 }

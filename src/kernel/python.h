@@ -62,6 +62,7 @@ struct RefObject {
   u32 mark;  // see wait(): finds duplicates
 };
 extern PyTypeObject* RefType;
+bool require_arena();  // raises when none is attached
 PyObject* new_ref(u32 record);      // takes one count more
 PyObject* adopt_ref(u32 record);    // the caller's count becomes the handle's
 inline bool is_ref(PyObject* o) { return Py_TYPE(o) == RefType; }
@@ -74,8 +75,7 @@ inline bool need_ref(PyObject* o) {
 inline u32 ref_record(PyObject* o) { return reinterpret_cast<RefObject*>(o)->record; }
 bool add_ref_type(PyObject* module);
 
-// ---- codec.cpp
-bool require_arena();
+// ---- encode.cpp, decode.cpp, arguments.cpp (see codec.h)
 // Writes the value into the record (its count is at least 1). False: an exception is set.
 bool encode_value(PyObject* value, u32 record);
 // The value, or the exception object when *is_error. Null: an exception is set.
@@ -87,7 +87,6 @@ bool encode_args(u32 record, PyObject* const* args, Py_ssize_t positional, PyObj
 bool decode_args(u32 record, std::vector<PyObject*>& values, PyObject** keyword_names, u32* failed);
 u32 text_record(const char* text, Py_ssize_t size);  // a record holding a str in its arguments' place
 std::string text_of(u32 record);
-bool add_codec(PyObject* module);
 
 // ---- submit.cpp, work.cpp, control.cpp, watch.cpp
 bool add_submitter(PyObject* module);

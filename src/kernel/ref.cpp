@@ -25,6 +25,13 @@ PyObject* new_ref(u32 i) {
   return adopt_ref(i);
 }
 
+bool require_arena() {
+  if (arena && !arena->closed) return true;
+  Own r(PyObject_CallNoArgs(hooks.not_attached));
+  if (r) PyErr_SetString(PyExc_RuntimeError, "no session is running in this process: call shoal.init() first");
+  return false;
+}
+
 static void ref_dealloc(PyObject* o) {
   RefObject* ref = self_of(o);
   if (ref->record && ref->epoch == arena_epoch && arena && !arena->closed) {
@@ -103,7 +110,7 @@ static PyObject* ref_get_record(PyObject* o, void*) { return PyLong_FromUnsigned
 static PyObject* ref_get_uid(PyObject* o, void*) { return PyLong_FromUnsignedLongLong(self_of(o)->uid); }
 static PyObject* ref_get_epoch(PyObject* o, void*) { return PyLong_FromUnsignedLong(self_of(o)->epoch); }
 
-PyObject* reduce_ref(PyObject* o, PyObject*);  // codec.cpp
+PyObject* reduce_ref(PyObject* o, PyObject*);  // nested_refs.cpp
 
 static PyMethodDef ref_methods[] = {
     {"binary", ref_binary, METH_NOARGS, "The 28 bytes of the id."},
