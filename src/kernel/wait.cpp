@@ -22,14 +22,29 @@ template <class Condition> bool Arena::spin(Condition condition) {
   return false;
 }
 
-// Sleeps on this slot's word until the condition holds. Tells the daemon when an execution gives up its CPU by this.
+// An execution gives up its CPU while this lives: the daemon is told when others starve, and when it had lent the CPU.
+struct Blocked {
+  Blocked(Arena& arena, bool counted) : a(arena), executes(counted && a.self->running.load(std::memory_order_relaxed)) {
+    if (!executes) return;
+    a.self->blocked.fetch_add(1);
+    if (a.head->starving.load()) a.ring();
+  }
+  ~Blocked() {
+    if (!executes) return;
+    a.self->blocked.fetch_sub(1);
+    if (a.self->lent.load()) a.ring();
+  }
+  Blocked(const Blocked&) = delete;
+  Blocked& operator=(const Blocked&) = delete;
+
+  Arena& a;
+  bool executes;
+};
+
+// Sleeps on this slot's word until the condition holds.
 template <class Condition> Arena::Wait Arena::sleep(Condition condition, i64 deadline_ns, bool counted) {
   Slot& s = *self;
-  bool executes = counted && s.running.load(std::memory_order_relaxed);
-  if (executes) {
-    s.blocked.fetch_add(1);
-    if (head->starving.load()) ring();
-  }
+  Blocked blocked(*this, counted);
   if (counted) deactivate();
   Wait result = Wait::kReady;
   s.wake_sleepers.fetch_add(1, std::memory_order_seq_cst);
@@ -54,10 +69,6 @@ template <class Condition> Arena::Wait Arena::sleep(Condition condition, i64 dea
   }
   s.wake_sleepers.fetch_sub(1);
   if (counted) activate();
-  if (executes) {
-    s.blocked.fetch_sub(1);
-    if (s.lent.load()) ring();
-  }
   return result;
 }
 
@@ -173,6 +184,7 @@ Arena::Wait Arena::wait_room(u32 qi, u32 limit, u32 task, i64 deadline_ns) {
            (record(task).state.load() & kCancelFlag);
   };
   if (spin(room)) return Wait::kReady;
+  Blocked blocked(*this, true);
   q.sleepers.fetch_add(1);
   deactivate();
   Wait result = Wait::kReady;
