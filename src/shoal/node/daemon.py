@@ -352,13 +352,18 @@ class Daemon:
 
         They and what they leave come to us (or to the root zygote), since we are a subreaper."""
         pids = {slot: pid or _kernel.slot_state(slot).pid for slot, pid in dead}
-        spare = {os.getpid(), *self.zygotes.pids(), *(self._preparations.pids() if self._preparations is not None else ())}
+        spare = {os.getpid(), *self.child_pids()}
         tags = {f"{slot}:{pid}" for slot, pid in pids.items()}
         leftovers.kill_session(self.config["session_id"], spare, workers=tags)
         leftovers.end_processes([pid for pid in pids.values() if pid], WORKERS_END_S)
         leftovers.kill_strangers(spare, set())
         for slot, pid in pids.items():
             self.on_died(slot, pid, -signal.SIGKILL, 0)
+
+    def child_pids(self) -> set[int]:
+        """What this process has started and waits for itself."""
+        preparing = self._preparations.pids() if self._preparations is not None else []
+        return {*self.zygotes.pids(), *preparing}
 
     def end(self, status: int, reply_to: tuple[int, int] | None = None) -> None:
         """Ends every process of the node, forwards their last words, removes the session folder."""

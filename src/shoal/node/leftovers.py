@@ -41,6 +41,13 @@ def kill_strangers(known: set[int], alive_workers: set[str]) -> set[int]:
                 continue
 
 
+def reap_orphans(known: set[int]) -> None:
+    """Takes note of the end of descendants that became children of this process before they died."""
+    for pid in _all_children():
+        if pid not in known and _is_zombie(pid):
+            os.waitpid(pid, os.WNOHANG)
+
+
 def end_processes(pids: list[int], timeout_s: float) -> None:
     """Kills processes of ours and waits until they are gone (or zombies of somebody else's)."""
     for pid in pids:
@@ -67,13 +74,12 @@ def kill_session(session_id: str, spare: set[int], workers: set[str] | None = No
 
 def _children() -> list[int]:
     """Our children, zombies excluded."""
-    found = []
+    return [pid for pid in _all_children() if not _is_zombie(pid)]
+
+
+def _all_children() -> list[int]:
     with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
-        for word in file.read().split():
-            pid = int(word)
-            if not _is_zombie(pid):
-                found.append(pid)
-    return found
+        return [int(word) for word in file.read().split()]
 
 
 def _is_zombie(pid: int) -> bool:

@@ -12,6 +12,7 @@ from collections import deque
 from typing import IO, TYPE_CHECKING, Any
 
 from shoal.core.native.messages import Message
+from shoal.node import leftovers
 from shoal.node import zygote_messages as z
 from shoal.node.boot import send_config
 from shoal.node.connection import Connection
@@ -25,6 +26,7 @@ PRELOAD_DELAY_S = 0.2
 SUCCESSOR_ATTEMPTS_MAX = 16
 """So many modules that start threads may be left out before the successor is given up."""
 END_LIMIT_S = 2.0
+REAP_DELAY_S = 1.0
 UNUSED_S = 60.0
 """A line of an environment without workers for so long ends; it is started again when it is needed."""
 LOG_TAIL_BYTES = 4000
@@ -278,6 +280,8 @@ class Zygotes:
             self._restart_root()
         if dead:
             self._daemon.zygote_lost(dead)
+        # Successors of a root that has gone end soon after it, as our children.
+        self._daemon.loop.call_later(REAP_DELAY_S, lambda: leftovers.reap_orphans(self._daemon.child_pids()))
 
     def _restart_root(self) -> None:
         """By exec: this process has threads now. Its successors die with the old root by themselves."""
