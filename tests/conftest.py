@@ -38,6 +38,7 @@ OWN_DESCRIPTOR_KINDS = ("socket:", "pipe:", "anon_inode:", "/memfd:")
 
 os.environ[MARK_NAME] = MARK
 os.environ["RAY_TMPDIR"] = str(TEMPORARY_FOLDER)
+os.environ["SHOAL_CACHE"] = str(TEMPORARY_FOLDER / "cache")
 os.environ.pop("RAY_ADDRESS", None)
 
 
