@@ -277,7 +277,7 @@ class SimulatedNode:
 
     def _do_requeuetask(self, item: e.RequeueTask) -> None:
         task, queue = self._requeued[item.record]
-        self.queues[queue].tasks.appendleft(Task(task.record, task.owner, max(-1, task.retries_left - 1)))
+        self.queues[queue].tasks.appendleft(Task(task.record, task.owner, max(-1, task.retries_left - int(item.use_retry))))
 
     def _do_failtask(self, item: e.FailTask) -> None:
         assert item.record not in self.finished

@@ -361,7 +361,7 @@ class Actors:
             if task.record == actor.request.record:
                 continue  # its constructor: the restart runs it again
             if task.retries_left and not task.cancelled:
-                self._emit(RequeueTask(task.record))
+                self._emit(RequeueTask(task.record, task.uid))
             else:
                 kind = "cancelled" if task.cancelled else "actor_unavailable"
                 text = f"it is being restarted ({describe_death(died, reason)})"

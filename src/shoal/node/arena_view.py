@@ -25,6 +25,11 @@ def slot_seen(slot: int) -> SlotSeen:
     return SlotSeen(slot, state.queue, state.running, state.blocked, state.executed, state.running_since_ns / 1e9)
 
 
+def task_facts(record: int) -> tuple[str, int]:
+    """Name and retries left of a task that runs."""
+    return _kernel.record_name(record), _kernel.record_retries(record)
+
+
 def dead_tasks(tasks: list[Any]) -> list[DeadTaskSeen]:
     return [
         DeadTaskSeen(

@@ -36,6 +36,7 @@ from shoal.node.events import (
     KillProcess,
     MemoryShort,
     Notify,
+    PauseCancelled,
     ProcessDied,
     ProcessForked,
     RequestMade,
@@ -48,6 +49,7 @@ from shoal.node.events import (
 from shoal.node.exit_status import ExitKind, describe_death, exit_kind
 from shoal.node.key_value import KeyValueStore
 from shoal.node.leases import Demand, Leases
+from shoal.node.memory_retries import MemoryRetries, Pause
 from shoal.node.placement_groups import PlacementGroup, PlacementGroups
 from shoal.node.prepared_environments import PreparedEnvironments
 from shoal.node.processes import Holding, Process, ProcessTable
@@ -55,6 +57,7 @@ from shoal.node.requests import Requests
 from shoal.node.resources import CPU, ResourcePool, to_units
 from shoal.node.scheduling_classes import ClassTable, SchedulingClass
 
+OUT_OF_MEMORY = "out of memory"
 STARTUP_DEATHS_MAX = 5
 """So many workers may die for one queue before they ran anything; then the queue is closed with an error."""
 
@@ -90,6 +93,7 @@ class Brain:
         self.leases = Leases(self.processes, self.classes, self.pools_of, self._emit, self._other_demands, self.cores)
         self.leases.owns_something = self._owns_something
         self.store = KeyValueStore()
+        self.memory_retries = MemoryRetries()
         self.drivers: dict[int, DriverConnected] = {}
         self.now_s = 0.0
         self.starving = False
@@ -108,10 +112,10 @@ class Brain:
         return out
 
     def wants_tick_s(self) -> float | None:
-        due_s = self.leases.wants_tick_s()
-        if self._hopeless_groups():
-            return HOPELESS_TICK_S if due_s is None else min(due_s, HOPELESS_TICK_S)
-        return due_s
+        """Seconds until ``Seen`` is wanted although nothing rang; None: nothing changes by itself."""
+        hopeless_s = HOPELESS_TICK_S if self._hopeless_groups() else None
+        wanted = [self.leases.wants_tick_s(), hopeless_s, self.memory_retries.next_s(self.now_s)]
+        return min((due_s for due_s in wanted if due_s is not None), default=None)
 
     def slots_to_watch(self) -> list[int]:
         """Processes whose state matters for scheduling: leased workers, and actors that hold CPUs."""
@@ -161,6 +165,8 @@ class Brain:
         for seen in event.queues:
             if not seen.closed:
                 self._close_if_doomed(seen.queue, seen.class_id)
+        for record, uid in self.memory_retries.due(event.now_s):
+            self._emit(RequeueTask(record, uid, use_retry=False))
         for group in self._hopeless_groups():
             group.hopeless_s = group.hopeless_s or event.now_s
             if event.now_s - group.hopeless_s >= HOPELESS_S:
@@ -247,15 +253,28 @@ class Brain:
             error = ErrorFacts("task_group_removed", "")
         elif reason == "owner_died":
             error = ErrorFacts("owner_died", "the process that submitted it has died")
+        elif reason.startswith(OUT_OF_MEMORY):
+            verdict = self.memory_retries.ended(task, process.alone, self.now_s)
+            if isinstance(verdict, Pause):
+                self._tell_of_memory(task, process, verdict)
+                return
+            error = ErrorFacts("out_of_memory", f"task {task.name} failed, {verdict}: {describe_death(died, reason)}")
         elif task.retries_left:
-            self._emit(RequeueTask(task.record))
+            self._emit(RequeueTask(task.record, task.uid))
             return
-        elif reason.startswith("out of memory"):
-            error = ErrorFacts("out_of_memory", f"task {task.name}: {describe_death(died, reason)}")
         else:
             what = f"The worker died while it ran {task.name or 'the task'}: {describe_death(died, reason)}"
             error = ErrorFacts("worker_crashed", what)
         self._emit(FailTask(task.record, task.uid, error))
+
+    def _tell_of_memory(self, task: DeadTaskSeen, process: Process, pause: Pause) -> None:
+        """The driver hears of the first time, the second, the fourth, ...: what is tried without end is not silent."""
+        if pause.kills & (pause.kills - 1):
+            return
+        why = process.killing.partition("\n")[0].removesuffix(".")
+        often = "for the first time" if pause.kills == 1 else f"{pause.kills} times so far"
+        text = f"task {task.name} was ended ({why}), {often}. It is tried again in {pause.length_s:g} s."
+        self._emit(Notify(process.root, ErrorEvent("out_of_memory", text)))
 
     def _owner_died(self, slot: int, orphans: list[DeadTaskSeen], queues: list[int]) -> None:
         """Everything that only the process at ``slot`` wanted ends."""
@@ -264,6 +283,7 @@ class Brain:
             self._emit(CloseQueue(queue, error))
             self._doomed_queues[queue] = error
         for task in orphans:
+            self.memory_retries.drop(task.uid)
             self._emit(FailTask(task.record, task.uid, error))
         for process in self.processes.workers():
             if process.owner == slot and process.leased:
@@ -314,7 +334,12 @@ class Brain:
     def _on_memory_short(self, event: MemoryShort) -> None:
         process = self.processes.at(event.slot)
         if process is not None:
-            self._kill(process, f"out of memory: {event.message}")
+            process.alone = event.alone
+            self._kill(process, f"{OUT_OF_MEMORY}: {event.message}")
+
+    def _on_pause_cancelled(self, event: PauseCancelled) -> None:
+        if self.memory_retries.drop(event.uid):
+            self._emit(FailTask(event.record, event.uid, ErrorFacts("cancelled", "")))
 
     def _on_request(self, event: RequestMade) -> None:
         self._requests.answer(event, self._emit)
@@ -430,5 +455,6 @@ _HANDLERS: dict[type, Callable[[Brain, Any], None]] = {
     EnvironmentReady: Brain._on_environment_ready,
     EnvironmentFailed: Brain._on_environment_failed,
     MemoryShort: Brain._on_memory_short,
+    PauseCancelled: Brain._on_pause_cancelled,
     RequestMade: Brain._on_request,
 }

@@ -22,7 +22,7 @@ from shoal import _kernel
 from shoal.core.native import messages as m
 from shoal.core.native import session_folder
 from shoal.node import leftovers
-from shoal.node.arena_view import dead_tasks, look
+from shoal.node.arena_view import dead_tasks, look, task_facts
 from shoal.node.brain import Brain
 from shoal.node.clients import Clients
 from shoal.node.event_loop import EventLoop, Timer
@@ -35,6 +35,7 @@ from shoal.node.events import (
     DriverGone,
     Event,
     MemoryShort,
+    PauseCancelled,
     ProcessDied,
     ProcessForked,
     RequestMade,
@@ -85,6 +86,7 @@ class Daemon:
         self.executor = Executor(self)
         self.lists = StateLists(self)
         self.guard = MemoryGuard.from_environment(os.environ)
+        self.brain.memory_retries.limit = self.guard.task_retries
         self._lock = session_folder.lock(config["session_folder"])
         self._ended: int | None = None
         self._timer: Timer | None = None
@@ -191,6 +193,7 @@ class Daemon:
         orphans = dead_tasks(_kernel.orphaned_tasks(slot)) if _kernel.slot_submitted(slot) else []
         queues = [queue.queue for queue in _kernel.task_queues() if queue.owner == slot]
         dead = dead_tasks(_kernel.repair_slot(slot))
+        self.brain.now_s = self.loop.time()
         calls_wait = self._calls_wait(slot) or any(task.is_actor_call and task.retries_left for task in dead)
         self.handle(ProcessDied(slot, pid, exit_code, dead, orphans, queues, peak_bytes, log_tail, calls_wait))
         # The empty ones that the brain was not told of. Not before: what it ran goes back to its queue, perhaps its own.
@@ -264,6 +267,8 @@ class Daemon:
     def _end_task(self, message: m.KillWorkerRunning | m.InterruptTask) -> None:
         slot = _kernel.running_slot(message.record, message.uid)
         process = self.brain.processes.at(slot) if slot else None
+        if not slot:
+            self.handle(PauseCancelled(message.record, message.uid))
         if process is None or not process.pid:
             return
         if isinstance(message, m.InterruptTask):
@@ -330,10 +335,10 @@ class Daemon:
         self.look()
 
     def _guard_memory(self, now_s: float) -> None:
-        verdict = self.guard.check(look(self.brain, now_s, every_slot=True).slots, self.brain)
+        verdict = self.guard.check(look(self.brain, now_s, every_slot=True).slots, self.brain, task_facts)
         self._guard_at = now_s + verdict.next_check_s
         if verdict.victim_slot:
-            self.handle(MemoryShort(verdict.victim_slot, verdict.message))
+            self.handle(MemoryShort(verdict.victim_slot, verdict.message, verdict.alone))
 
     # ------------------------------------------------------------ output and the end
 

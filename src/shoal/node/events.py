@@ -145,10 +145,18 @@ class EnvironmentFailed(msgspec.Struct, frozen=True):
 
 
 class MemoryShort(msgspec.Struct, frozen=True):
-    """The memory guard chose a victim; ``message`` goes to the user."""
+    """The memory guard chose a victim; ``message`` goes to the user. ``alone``: nothing else runs on the node."""
 
     slot: int
     message: str
+    alone: bool = False
+
+
+class PauseCancelled(msgspec.Struct, frozen=True):
+    """A task was cancelled that runs nowhere: it may be one that pauses before it runs again."""
+
+    record: int
+    uid: int
 
 
 class RequestMade(msgspec.Struct, frozen=True):
@@ -174,6 +182,7 @@ Event = (
     | EnvironmentReady
     | EnvironmentFailed
     | MemoryShort
+    | PauseCancelled
     | RequestMade
 )
 
@@ -262,7 +271,10 @@ class InterruptProcess(msgspec.Struct, frozen=True):
 
 
 class RequeueTask(msgspec.Struct, frozen=True):
+    """Unless it has ended meanwhile, or was cancelled: then it is sealed as such."""
+
     record: int
+    uid: int
     use_retry: bool = True
 
 

@@ -109,7 +109,13 @@ class Executor:
         send_terminate(instruction.mailboxes[0])
 
     def _requeue(self, instruction: e.RequeueTask) -> None:
-        _kernel.requeue(instruction.record, True, instruction.use_retry)
+        record = instruction.record
+        if _kernel.record_uid(record) != instruction.uid or _kernel.record_state(record) != _kernel.RUNNING:
+            return
+        if _kernel.record_cancelled(record):
+            _kernel.fail_record(record, error_bytes(e.ErrorFacts("cancelled", "")))
+        else:
+            _kernel.requeue(record, True, instruction.use_retry)
 
     def _fail(self, instruction: e.FailTask) -> None:
         if _kernel.record_uid(instruction.record) == instruction.uid:

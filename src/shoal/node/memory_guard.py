@@ -1,12 +1,13 @@
 """Ends a worker before the kernel's OOM killer ends anything it likes.
 
-``choose`` is the policy, pure; ``MemoryGuard.check`` reads /proc and asks it. The node is looked at every ``refresh_s`` at
-most, and less often the more memory is free: no machine fills more than FILL_BYTES_PER_S."""
+``choose`` is the policy, pure (Ray's: the last to have started, of whoever has most that runs); ``MemoryGuard.check`` reads
+/proc and asks it. When what was ended runs again is ``memory_retries``' business. The node is looked at every ``refresh_s``
+at most, and less often the more memory is free: no machine fills more than FILL_BYTES_PER_S."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -25,7 +26,8 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A process that runs something. ``retriable``: nothing is lost but time. ``since_s``: when it began."""
+    """A process of the node. ``retriable``: nothing is lost but time. ``since_s``: when it began. ``owner``: for whom it works.
+    ``idle``: it runs nothing, so ending it is no choice, but it has memory."""
 
     slot: int
     pid: int
@@ -33,19 +35,31 @@ class Candidate(msgspec.Struct, frozen=True):
     resident_bytes: int
     retriable: bool
     since_s: float
+    owner: int = 0
+    idle: bool = False
+
+
+TaskFacts = Callable[[int], tuple[str, int]]
+"""Name and retries left of the task with a record."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
     next_check_s: float
     victim_slot: int = 0
     message: str = ""
+    alone: bool = False  # nothing else runs on the node
 
 
 def choose(usage: Usage, threshold: float, candidates: list[Candidate]) -> Candidate | None:
-    """Whom to end: the newest that can be run again, else the newest; nobody below the threshold."""
-    if not candidates or usage.total_bytes <= 0 or usage.used_bytes < threshold * usage.total_bytes:
+    """Whom to end: of what can be run again (else of all), the newest of the owner who has most; nobody below the threshold."""
+    groups: dict[tuple[bool, int], list[Candidate]] = {}
+    for item in candidates:
+        if not item.idle:
+            groups.setdefault((item.retriable, item.owner), []).append(item)
+    if not groups or usage.total_bytes <= 0 or usage.used_bytes < threshold * usage.total_bytes:
         return None
-    return max(candidates, key=lambda item: (item.retriable, item.since_s, item.resident_bytes))
+    group = max(groups.values(), key=lambda group: (group[0].retriable, len(group), max(item.since_s for item in group)))
+    return max(group, key=lambda item: (item.since_s, item.resident_bytes))
 
 
 def explain(usage: Usage, threshold: float, victim: Candidate, candidates: list[Candidate]) -> str:
@@ -53,53 +67,72 @@ def explain(usage: Usage, threshold: float, victim: Candidate, candidates: list[
     share = usage.used_bytes / usage.total_bytes
     used, total = usage.used_bytes / 2**30, usage.total_bytes / 2**30
     first = f"the node used {used:.2f} GiB of {total:.2f} GiB ({share:.1%}, more than the threshold of {threshold:.1%}), "
-    first += (
-        f"so process {victim.pid} ({victim.name}, {victim.resident_bytes / 2**20:.0f} MiB) was ended. The biggest processes:"
-    )
+    first += f"so process {victim.pid} ({victim.name}, {victim.resident_bytes / 2**20:.0f} MiB) was ended."
     biggest = sorted(candidates, key=lambda item: -item.resident_bytes)[:10]
-    rows = [f"  pid {item.pid:>8}  {item.resident_bytes / 2**20:>9.0f} MiB  {item.name}" for item in biggest]
+    rows = [
+        f"  pid {item.pid:>8}  {item.resident_bytes / 2**20:>9.0f} MiB  {item.name}{' (idle)' if item.idle else ''}"
+        for item in biggest
+    ]
     last = "Give tasks more memory=..., run fewer at once (num_cpus), or set RAY_memory_usage_threshold."
-    return "\n".join([first, *rows, last])
+    return "\n".join([first, "The biggest processes:", *rows, last])
 
 
 class MemoryGuard:
-    def __init__(self, threshold: float, refresh_s: float) -> None:
+    def __init__(self, threshold: float, refresh_s: float, task_retries: int = -1) -> None:
         self.threshold = threshold
         self.refresh_s = refresh_s
+        self.task_retries = task_retries
         self.enabled = refresh_s > 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> MemoryGuard:
-        """RAY_memory_usage_threshold (0.95) and RAY_memory_monitor_refresh_ms (250; 0: off)."""
+        """RAY_memory_usage_threshold (0.95), RAY_memory_monitor_refresh_ms (250; 0: off) and RAY_task_oom_retries (-1: as often
+        as it takes)."""
         threshold = float(environment.get("RAY_memory_usage_threshold", "0.95"))
         refresh_ms = float(environment.get("RAY_memory_monitor_refresh_ms", "250"))
         if not 0 <= threshold <= 1:
             raise ValueError(f"RAY_memory_usage_threshold must be between 0 and 1, but got {threshold}")
-        return cls(threshold, refresh_ms / 1000)
+        task_retries = int(environment.get("RAY_task_oom_retries", "-1"))
+        if task_retries < -1:
+            raise ValueError(f"RAY_task_oom_retries must be >= -1, but got {task_retries}")
+        return cls(threshold, refresh_ms / 1000, task_retries)
 
-    def check(self, slots: list[SlotSeen], brain: Brain) -> Verdict:
+    def check(self, slots: list[SlotSeen], brain: Brain, task_facts: TaskFacts) -> Verdict:
         """Looks at the machine; the processes are read only when it is too full."""
         usage = read_usage()
         free_bytes = self.threshold * usage.total_bytes - usage.used_bytes
         if free_bytes > 0:
             return Verdict(min(CHECK_MAX_S, max(self.refresh_s, free_bytes / FILL_BYTES_PER_S)))
-        candidates = self._candidates(slots, brain)
+        candidates, dying = self._candidates(slots, brain, task_facts)
         victim = choose(usage, self.threshold, candidates)
         if victim is None:
             return Verdict(self.refresh_s)
-        return Verdict(self.refresh_s, victim.slot, explain(usage, self.threshold, victim, candidates))
+        alone = not dying and all(item is victim or item.idle for item in candidates)
+        return Verdict(self.refresh_s, victim.slot, explain(usage, self.threshold, victim, candidates), alone)
 
-    def _candidates(self, slots: list[SlotSeen], brain: Brain) -> list[Candidate]:
+    def _candidates(self, slots: list[SlotSeen], brain: Brain, task_facts: TaskFacts) -> tuple[list[Candidate], bool]:
+        """The processes of the node, and whether there are such as are being ended already."""
         found = []
+        dying = False
         for seen in slots:
             process = brain.processes.at(seen.slot)
-            if process is None or not process.pid or process.killing or not seen.running:
+            if process is None or not process.pid:
+                continue
+            if process.killing:
+                dying = True
                 continue
             actor = brain.actors.get(process.actor_id) if process.actor_id else None
-            name = actor.request.class_name if actor else "task"
-            retriable = actor.may_restart() if actor else True
-            found.append(Candidate(seen.slot, process.pid, name, resident_bytes(process.pid), retriable, seen.running_since_s))
-        return found
+            if actor is not None:
+                name, retriable = actor.request.class_name, actor.may_restart()
+            elif seen.running:
+                name, retries = task_facts(seen.running)
+                retriable = retries != 0
+            else:
+                name, retriable = "worker", False
+            size, owner = resident_bytes(process.pid), process.owner
+            since_s, idle = seen.running_since_s, not seen.running
+            found.append(Candidate(seen.slot, process.pid, name, size, retriable, since_s, owner, idle))
+        return found, dying
 
 
 def read_usage() -> Usage:

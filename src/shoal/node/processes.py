@@ -43,6 +43,7 @@ class Process(msgspec.Struct, eq=False):
     executed: int = 0
     releasing: bool = False  # Unassign was asked for
     killing: str = ""  # reason, once KillProcess was asked for
+    alone: bool = False  # ended for memory although nothing else ran
     retiring: bool = False
 
     @property
