@@ -154,7 +154,7 @@ class Zygotes:
 
     def stop_interpreter(self, key: str) -> None:
         """Its zygotes, if any, end with all workers."""
-        line = self._lines.get(key)
+        line = self._lines.pop(key, None)
         if line is not None:
             os.kill(line.root.child_pid, signal.SIGKILL)  # not reaped yet; its end is seen on the link
 
@@ -167,9 +167,10 @@ class Zygotes:
         return self._lines[interpreter.key]
 
     def _on_interpreter_lost(self, line: _Line, interpreter: Interpreter) -> None:
-        if self._lines.get(interpreter.key) is line:
-            del self._lines[interpreter.key]
-        _wait_ended(line.root.child_pid, END_LIMIT_S)
+        _wait_ended(line.root.child_pid, 0)
+        if self._lines.get(interpreter.key) is not line:
+            return  # it was ended on purpose
+        del self._lines[interpreter.key]
         path = os.path.join(self._daemon.config["session_folder"], "logs", f"zygote-{interpreter.key[:8]}.log")
         with open(path, "rb") as log:
             tail = log.read()[-LOG_TAIL_BYTES:].decode(errors="replace")
