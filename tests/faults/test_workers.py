@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import shoal
-from shoal.exceptions import ActorDiedError, RayActorError
+from shoal.exceptions import ActorDiedError, RayActorError, TaskUnschedulableError
 
-from .program import children_named, until
+from .program import PROMISE_S, children_named, until
 
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("session")]
 
@@ -102,8 +102,8 @@ def test_an_actor_that_dies_is_dead_or_comes_back() -> None:
 
 
 def test_a_request_that_no_node_can_meet_fails_naming_it() -> None:
-    with pytest.raises(Exception, match="unobtainium"):
-        shoal.get(double.options(resources={"unobtainium": 1}).remote(1), timeout=30)
+    with pytest.raises(TaskUnschedulableError, match="unobtainium"):
+        shoal.get(double.options(resources={"unobtainium": 1}).remote(1), timeout=PROMISE_S)
 
 
 def test_init_twice_is_refused_or_ignored_as_asked() -> None:

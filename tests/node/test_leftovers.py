@@ -11,7 +11,7 @@ from .installing import is_running
 
 def test_the_dead_are_reaped_unless_somebody_waits_for_them() -> None:
     orphan, own = subprocess.Popen(["true"]), subprocess.Popen(["true"])
-    wait_until(lambda: not is_running(orphan.pid) and not is_running(own.pid), 10)
+    wait_until(lambda: not is_running(orphan.pid) and not is_running(own.pid), 5)
     leftovers.reap_orphans(known={own.pid})
     assert not os.path.exists(f"/proc/{orphan.pid}") and os.path.exists(f"/proc/{own.pid}")
     assert own.wait() == 0

@@ -61,7 +61,7 @@ OUT_OF_MEMORY = "out of memory"
 STARTUP_DEATHS_MAX = 5
 """So many workers may die for one queue before they ran anything; then the queue is closed with an error."""
 
-HOPELESS_S = 4.0
+HOPELESS_S = 3.0
 """Who waits for a placement group that can never be placed is told so long after it was first seen to wait."""
 HOPELESS_TICK_S = 0.5
 

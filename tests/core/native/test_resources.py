@@ -98,9 +98,9 @@ def test_a_request_that_the_node_can_never_meet_fails_and_says_what_is_missing()
         def method(self) -> None: ...
 
     with pytest.raises(TaskUnschedulableError, match="nothing_like_it"):
-        shoal.get(run.options(resources={"nothing_like_it": 1}).remote(), timeout=20)
+        shoal.get(run.options(resources={"nothing_like_it": 1}).remote(), timeout=5)
     with pytest.raises(ActorUnschedulableError, match="CPU"):
-        shoal.get(Actor.options(num_cpus=100).remote().method.remote(), timeout=20)
+        shoal.get(Actor.options(num_cpus=100).remote().method.remote(), timeout=5)
 
 
 def test_the_cluster_shows_what_it_has() -> None:
