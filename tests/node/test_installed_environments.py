@@ -145,10 +145,16 @@ def test_a_package_that_does_not_exist_is_named_by_the_error_of_tasks_and_actors
     assert shoal.get(one.remote(), timeout=LIMIT_S) == 1
 
 
-def test_a_failing_uv_says_what_uv_said() -> None:
+def test_a_failing_uv_says_what_uv_said_and_leaves_nothing(_cache: Path) -> None:
     start()
+
+    def folders() -> set[Path]:
+        return {path for path in (_cache / "environments").glob("*") if path.is_dir()}
+
+    before = folders()
     with pytest.raises(RuntimeEnvSetupError, match="uv pip install(.|\n)*shoal-test-no-such-package"):
         shoal.get(one.options(runtime_env=environment("uv", "shoal-test-no-such-package")).remote(), timeout=LIMIT_S)
+    assert folders() <= before
 
 
 def test_a_second_session_uses_what_the_first_has_built(tmp_path: Path, own_pip: OwnPip) -> None:

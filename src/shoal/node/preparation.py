@@ -80,7 +80,11 @@ def _install(link: socket.socket, config: dict[str, Any]) -> Prepared:
             fcntl.flock(lock, fcntl.LOCK_SH)  # until it is built, or its builder has died
             continue
         if not store.is_complete(recipe.digest):
-            _Installation(link, recipe, store, {**os.environ, **config["variables"]}).run()
+            try:
+                _Installation(link, recipe, store, {**os.environ, **config["variables"]}).run()
+            except PreparationFailed:
+                store.clear(recipe.digest)
+                raise
             store.evict(keep=recipe.digest)
     return Prepared()
 
