@@ -259,6 +259,20 @@ class RandomHistory(RuleBasedStateMachine):
     def remove_group(self, index: int) -> None:
         self.node.request(m.RemovePlacementGroup((index % self.groups + 1).to_bytes(16, "big")))
 
+    @rule(name=st.integers(0, 3), cpus=st.sampled_from([0.5, 1.0]), count=st.integers(0, 3), actor=st.booleans())
+    def use_environment(self, name: int, cpus: float, count: int, actor: bool) -> None:
+        class_id = self.node.register({"CPU": cpus}, runtime_env=f'{{"pip": {{"packages": ["{name}"]}}}}')
+        self.submitted += self.node.submit(self.node.queue(class_id), count)
+        if actor:
+            self.actors.append(self.node.create_actor(creation_class_id=class_id))
+
+    @precondition(lambda self: self.node.preparing)
+    @rule(index=st.integers(0, 50), succeeds=st.booleans())
+    def answer_for_environment(self, index: int, succeeds: bool) -> None:
+        environment, _ = self.node.preparing[index % len(self.node.preparing)]
+        self.node.preparing = [each for each in self.node.preparing if each[0] != environment]
+        self.node.tell(e.EnvironmentReady(environment) if succeeds else e.EnvironmentFailed(environment, "no such package"))
+
     @precondition(lambda self: self.node.killed)
     @rule()
     def killed_processes_die(self) -> None:
@@ -275,6 +289,8 @@ class RandomHistory(RuleBasedStateMachine):
         node = self.node
         for number in range(1, self.groups + 1):
             node.request(m.RemovePlacementGroup(number.to_bytes(16, "big")))
+        while node.preparing:
+            self.answer_for_environment(0, True)
         for actor_id in self.actors:
             node.request(m.KillActor(actor_id))
         for _ in range(3000):
