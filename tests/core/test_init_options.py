@@ -20,7 +20,8 @@ def test_nothing_given_means_a_private_session() -> None:
 @pytest.mark.parametrize(
     ("keywords", "error", "reason"),
     [
-        ({"local_mode": True}, RuntimeError, "`local_mode` is no longer supported"),
+        ({"inline": 1}, TypeError, "inline"),
+        ({"inline": True, "address": "auto"}, ValueError, "joins no session"),
         ({"storage": "s3://x"}, RuntimeError, "storage configuration has been removed"),
         ({"allow_multiple": True}, RuntimeError, "allow_multiple"),
         ({"redis_address": "x"}, RuntimeError, "Unknown keyword argument(s): redis_address"),

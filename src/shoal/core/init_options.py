@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,6 @@ OBJECT_STORE_MINIMUM_BYTES = 75 * 1024 * 1024
 _NODE_SIZE = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "memory")
 _ISOLATION = ("cgroup_path", "system_reserved_cpu", "system_reserved_memory")
 _REMOVED = {
-    "local_mode": "`local_mode` is no longer supported.",
     "storage": "Cluster-wide storage configuration has been removed: the `storage` argument is not supported.",
     "allow_multiple": "The `allow_multiple` argument goes only with a client address (ray://...), which is not used here.",
 }
@@ -69,6 +69,7 @@ class InitOptions:
     node_ip_address: str | None = None
     node_name: str | None = None
     system_config: dict[str, Any] = field(default_factory=dict)
+    inline: bool = False
 
     @classmethod
     def from_keywords(cls, **keywords: Any) -> InitOptions:
@@ -79,6 +80,9 @@ class InitOptions:
         _reject(keywords)
         given = {name.lstrip("_"): value for name, value in keywords.items() if value is not None}
         given = {name: _RULES[name](name, value) for name, value in given.items() if name in _RULES}
+        if given.pop("local_mode", False):
+            warnings.warn("local_mode is deprecated: use inline=True", DeprecationWarning, stacklevel=4)
+            given["inline"] = True
         options = cls(**{**_from_environment(given), **given})
         return options._with_overrides()._complete()
 
@@ -123,6 +127,10 @@ class InitOptions:
         return InitOptions(**{**_values(self), **changes})
 
     def _complete(self) -> InitOptions:
+        if self.inline and not self.starts_cluster:
+            raise ValueError(
+                f"inline=True runs everything in this process and joins no session, but got address={self.address!r}"
+            )
         if not self.starts_cluster:
             given = [name for name in _NODE_SIZE if getattr(self, name) is not None]
             given += ["_system_config"] if self.system_config else []
@@ -165,7 +173,7 @@ def _reject(keywords: dict[str, Any]) -> None:
 def _from_environment(given: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     address = os.environ.get("RAY_ADDRESS")
-    if address and given.get("address") in (None, "auto"):
+    if address and given.get("address") in (None, "auto") and not given.get("inline"):
         given.pop("address", None)
         found["address"] = address
     if "RAY_LOG_TO_DRIVER" in os.environ:
@@ -290,4 +298,6 @@ _RULES: dict[str, Callable[[str, Any], Any]] = {
     "node_ip_address": rules.typed(str),
     "node_name": rules.typed(str),
     "system_config": _system_config,
+    "inline": _flag,
+    "local_mode": _flag,
 }

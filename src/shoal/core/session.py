@@ -143,7 +143,11 @@ def at_session_end(callback: Callable[[], None]) -> None:
 
 
 def _start_engine(options: InitOptions) -> Engine:
-    # The native engine is big, and reading the API must not load it.
+    # The engines are big, and reading the API must not load them.
+    if options.inline:
+        from shoal.core.inline.start import start as start_inline
+
+        return cast("Engine", start_inline(options))
     from shoal.core.native.start import start
 
     return cast("Engine", start(options))

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from shoal.core.native.key_value import KeyValueStore
 from shoal.core.native.messages import ErrorEvent, RegisterClass
 from shoal.node.actors import Actors
 from shoal.node.events import (
@@ -47,7 +48,6 @@ from shoal.node.events import (
     SlotReserved,
 )
 from shoal.node.exit_status import ExitKind, describe_death, exit_kind
-from shoal.node.key_value import KeyValueStore
 from shoal.node.leases import Demand, Leases
 from shoal.node.memory_retries import MemoryRetries, Pause
 from shoal.node.placement_groups import PlacementGroup, PlacementGroups

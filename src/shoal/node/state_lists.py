@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from shoal import _kernel
 from shoal.core.native import messages as m
+from shoal.core.native import record_rows
 
 if TYPE_CHECKING:
     from shoal.node.daemon import Daemon
 
 KINDS = ("tasks", "actors", "objects", "workers", "nodes", "placement_groups")
-_STATE_NAMES = {
-    1: "CREATING",
-    2: "PENDING_ARGS_AVAIL",
-    3: "PENDING_NODE_ASSIGNMENT",
-    4: "RUNNING",
-    5: "FINISHED",
-}
-_TASK_KINDS = {1: "NORMAL_TASK", 2: "ACTOR_TASK", 4: "NORMAL_TASK", 6: "ACTOR_TASK"}
-_OBJECT, _RETURN = 0, 3
-SCAN_MAX = 100_000
-TASK_ID_BYTES = 24
 
 
 class StateLists:
@@ -35,29 +24,10 @@ class StateLists:
         return m.Rows(rows[:limit], len(rows))
 
     def _tasks(self) -> list[dict[str, m.Cell]]:
-        rows: list[dict[str, m.Cell]] = []
-        for item in _kernel.list_records(SCAN_MAX):
-            if item["kind"] in _TASK_KINDS:
-                state = "FAILED" if item["is_error"] else _STATE_NAMES.get(item["state"], "NIL")
-                rows.append(_task_row(item, item["ref"].binary()[:TASK_ID_BYTES], state))
-        past = _kernel.list_past_tasks(SCAN_MAX)
-        return rows + [_task_row(item, item["task_id"], "FAILED" if item["is_error"] else "FINISHED") for item in past]
+        return record_rows.tasks()
 
     def _objects(self) -> list[dict[str, m.Cell]]:
-        rows: list[dict[str, m.Cell]] = []
-        for item in _kernel.list_records(SCAN_MAX):
-            if not item["is_code"] and (item["kind"] in _TASK_KINDS or item["kind"] in (_OBJECT, _RETURN)):
-                state = "FAILED" if item["is_error"] else _STATE_NAMES.get(item["state"], "NIL")
-                row: dict[str, m.Cell] = {
-                    "object_id": item["ref"].hex(),
-                    "object_size": item["size_bytes"],
-                    "reference_count": item["count"],
-                    "pid": item["owner_pid"],
-                    "where": ("INLINE", "SHARED_MEMORY", "SPILLED")[min(item["where"], 2)],
-                    "task_status": state,
-                }
-                rows.append(row)
-        return rows
+        return record_rows.objects()
 
     def _actors(self) -> list[dict[str, m.Cell]]:
         actors = self._daemon.brain.actors
@@ -121,17 +91,3 @@ class StateLists:
             }
             rows.append(row)
         return rows
-
-
-def _task_row(item: dict[str, Any], task_id: bytes, state: str) -> dict[str, m.Cell]:
-    return {
-        "task_id": task_id.hex(),
-        "name": item["name"],
-        "state": state,
-        "type": _TASK_KINDS[item["kind"]],
-        "attempt_number": item["attempt"],
-        "owner_pid": item["owner_pid"],
-        "queued_ns": item["queued_ns"],
-        "started_ns": item["started_ns"],
-        "finished_ns": item["finished_ns"],
-    }

@@ -51,6 +51,8 @@ class NativeActorState:
 class Actors:
     """The actors this process has handles of."""
 
+    state_class = NativeActorState
+
     def __init__(self, engine: NativeEngine) -> None:
         self._engine = engine
         self._lock = threading.RLock()
@@ -75,7 +77,7 @@ class Actors:
                 raise error.named("argument", f" for a task or actor {exports.qualified_name(spec.cls)}.__init__") from None
             raise
         actor_id = struct.pack("<Q", ref.uid) + _kernel.session_id()[:4] + engine.job_id
-        state = NativeActorState(ref, actor_id, spec.without_class(), options, mailboxes)
+        state = self.state_class(ref, actor_id, spec.without_class(), options, mailboxes)
         try:
             message = self._creation(state, namespace)
         except InfeasibleError as failure:
@@ -106,6 +108,7 @@ class Actors:
             return known
         group = options.concurrency_group or method.options.concurrency_group or DEFAULT_GROUP
         returns = options.returns(method.is_generator)
+        backpressure = options.backpressure if options.backpressure > 0 else state.options.actor_backpressure
         call = exports.Call(
             kind=exports.METHOD,
             name=options.name or f"{state.spec.name}.{method.name}",
@@ -115,6 +118,7 @@ class Actors:
             returns_dynamic=returns == "dynamic",
             retry_exceptions=retried(options.retried_exceptions),
             group=group,
+            pauses=backpressure > 0,
         )
         retries = options.retry_limit(state.options)
         made = submitter(
@@ -128,7 +132,7 @@ class Actors:
             retries=retries,
             retry_exceptions=bool(options.retried_exceptions) and retries != 0,
             returns=returns,
-            backpressure=options.backpressure if options.backpressure > 0 else state.options.actor_backpressure,
+            backpressure=backpressure,
         )
         if key is not None:
             state.submitters[key] = made
@@ -154,7 +158,7 @@ class Actors:
         with self._lock:
             known = self._known.get(actor_id)
             if known is None:
-                known = self._known[actor_id] = NativeActorState(ref, actor_id, spec, options, queues)
+                known = self._known[actor_id] = self.state_class(ref, actor_id, spec, options, queues)
             return known
 
     def restore_own(

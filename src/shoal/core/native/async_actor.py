@@ -47,7 +47,7 @@ BATCH = 256
 def serve(construct: Callable[[], Handlers], queues: dict[str, int], spec: ClassSpec, options: ActorOptions) -> None:
     """Constructs the actor in the default group's loop and runs the loops until the mailboxes are closed or the actor exits."""
     limits = {DEFAULT_GROUP: options.concurrency(True), **spec.concurrency_groups}
-    services = {group: _Service(queue, limits[group]) for group, queue in queues.items()}
+    services = {group: Service(queue, limits[group]) for group, queue in queues.items()}
     main = services.pop(DEFAULT_GROUP)
     everything = [main, *services.values()]
     main.enter_thread()
@@ -69,8 +69,8 @@ async def _construct(construct: Callable[[], Handlers]) -> Handlers:
     return construct()
 
 
-class _Service:
-    """One group's calls, between its mailbox and its loop."""
+class Service:
+    """One group's calls, between its mailbox and its loop. The process ends with it, unless a subclass says otherwise."""
 
     def __init__(self, queue: int, limit: int) -> None:
         self.queue = queue
@@ -79,11 +79,11 @@ class _Service:
         self.open_calls = 0
         self._running: dict[Task, asyncio.Task[Any]] = {}
         self._handlers: Handlers | None = None
-        self._everything: list[_Service] = []
+        self._everything: list[Service] = []
         self._terminated = False
         self._targets: dict[int, tuple[Call, Callable[..., Any]]] = {}
 
-    def open(self, handlers: Handlers, everything: list[_Service]) -> None:
+    def open(self, handlers: Handlers, everything: list[Service]) -> None:
         """The actor is constructed: calls may be taken."""
         self._handlers, self._everything = handlers, everything
 
@@ -146,12 +146,12 @@ class _Service:
             else:
                 self._handlers.finish_value(task, call, result)
         except asyncio.CancelledError:
-            self._cancelled(task)
+            self.cancelled(task)
         except ActorTerminated as error:
             self._end(task, error)
         except ActorExit as error:
             self._end(task, error)
-            leave(LEFT_STATUS)
+            self.leave()
         except BaseException as error:
             if not task.done:
                 self._handlers.failed(task, error)
@@ -194,7 +194,8 @@ class _Service:
             return await self.loop.run_in_executor(None, task.wait_room)
         return True
 
-    def _cancelled(self, task: Task) -> None:
+    def cancelled(self, task: Task) -> None:
+        """A running call was cancelled."""
         if not task.done:
             fail_cancelled(task)
 
@@ -209,27 +210,46 @@ class _Service:
 
     def _leave_if_done(self) -> None:
         if any(service._terminated for service in self._everything) and all(service.is_idle() for service in self._everything):
-            leave(LEFT_STATUS)
+            self.leave()
+
+    def leave(self) -> None:
+        """The actor ends by itself."""
+        leave(LEFT_STATUS)
+
+    def closed(self) -> None:
+        """The mailbox is closed: the daemon has ended the actor and is about to kill this process."""
+        stop(LEFT_STATUS)
 
 
 class _MailboxSelector(selectors.DefaultSelector):
     """A selector that looks into the mailbox before and while it waits."""
 
-    def __init__(self, service: _Service) -> None:
+    def __init__(self, service: Service) -> None:
         super().__init__()
         self._service = service
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.register(self._wake_fd, selectors.EVENT_READ)
         self._gate = threading.Semaphore(0)
         self._armed = False
-        threading.Thread(target=self._watch, name="shoal-mailbox", daemon=True).start()
+        self._ended = False
+        self._watcher = threading.Thread(target=self._watch, name="shoal-mailbox", daemon=True)
+        self._watcher.start()
+
+    def close(self) -> None:
+        """The mailbox must be closed: the watching thread may be waiting for it."""
+        self._ended = True
+        self._gate.release()
+        self._watcher.join()
+        os.close(self._wake_fd)
+        super().close()
 
     def select(self, timeout: float | None = None) -> Any:
         service = self._service
         if service.pump() or (timeout is not None and timeout <= 0):
             return self._select(0)
         if service.is_closed():
-            stop(LEFT_STATUS)  # the daemon has ended the actor and is about to kill this process
+            service.closed()
+            return self._select(0)
         ready = self._select(0)
         if ready:
             return ready
@@ -261,6 +281,8 @@ class _MailboxSelector(selectors.DefaultSelector):
     def _watch(self) -> None:
         while True:
             self._gate.acquire()
+            if self._ended:
+                return
             _kernel.wait_mail(self._service.queue)
             self._armed = False
             os.eventfd_write(self._wake_fd, 1)

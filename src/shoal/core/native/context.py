@@ -45,6 +45,14 @@ class Process:
 
 process = Process()
 
+inline_place: ContextVar[Process | None] = ContextVar("shoal_inline_place", default=None)
+"""In inline mode: the facts of the process that the running task or actor would have to itself."""
+
+
+def here() -> Process:
+    """The facts of the process that this code runs in, or in inline mode seems to run in."""
+    return inline_place.get() or process
+
 
 @dataclass(frozen=True, slots=True)
 class Execution:
@@ -63,7 +71,8 @@ calls_by_function: dict[int, Call] = {}
 
 def captured_group() -> bytes | None:
     """The placement group that work started here runs in, when this code hands its own down."""
-    return process.placement_group if process.captures_child_tasks else None
+    place = here()
+    return place.placement_group if place.captures_child_tasks else None
 
 
 def current_record() -> int:
@@ -74,38 +83,39 @@ def current_record() -> int:
 
 def facts(engine: NativeEngine) -> dict[str, Any]:
     """Everything the runtime context answers."""
-    node = engine.node
+    node, place = engine.node, here()
     found: dict[str, Any] = {
         "job_id": engine.job_id,
         "node_id": node.node_id,
         "worker_id": node.worker_id,
         "task_id": None,
-        "actor_id": process.actor_id,
-        "actor_name": process.actor_name,
-        "is_async_actor": process.is_async_actor,
-        "was_reconstructed": process.restarts > 0,
-        "placement_group_id": process.placement_group,
-        "captures_child_tasks": process.captures_child_tasks,
+        "actor_id": place.actor_id,
+        "actor_name": place.actor_name,
+        "is_async_actor": place.is_async_actor,
+        "was_reconstructed": place.restarts > 0,
+        "placement_group_id": place.placement_group,
+        "captures_child_tasks": place.captures_child_tasks,
         "node_labels": node.labels,
         "session_name": node.session_name,
         "temp_dir": node.temp_folder,
         "gcs_address": node.address,
-        "runtime_env": process.runtime_env if process.is_worker else dict(engine.job_env or {}),
+        "runtime_env": place.runtime_env if place.is_worker else dict(engine.job_env or {}),
         "assigned": node.assigned,
     }
-    if process.is_worker:
+    if place.is_worker:
         found.update(_execution_facts())
     return found
 
 
 def _function_name(call: Call) -> str:
-    if process.method_path is not None:
-        return process.method_path(call.method)
-    return f"{process.class_path}.{call.method}" if process.class_path else call.method or call.name
+    place = here()
+    if place.method_path is not None:
+        return place.method_path(call.method)
+    return f"{place.class_path}.{call.method}" if place.class_path else call.method or call.name
 
 
 def _execution_facts() -> dict[str, Any]:
-    record = current_record()
+    record, place = current_record(), here()
     if not record:
         return {}
     ref = _kernel.hold(record)
@@ -114,7 +124,7 @@ def _execution_facts() -> dict[str, Any]:
     call = execution.call if execution is not None else call
     return {
         "task_id": ref.binary()[:24],
-        "placement_group_id": (call.placement_group if call else b"") or process.placement_group,
+        "placement_group_id": (call.placement_group if call else b"") or place.placement_group,
         "task_name": call.task_name if call else None,
         "task_function_name": _function_name(call) if call else None,
         "is_canceled": _kernel.record_cancelled(record),

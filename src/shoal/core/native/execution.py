@@ -46,7 +46,7 @@ class Handlers:
 
     def load(self, function: ObjectRef) -> Callable[..., Any] | None:
         """The callable when the kernel may call it directly; None sends each call through ``execute``."""
-        call = self._call(function)
+        call = self.call_of(function)
         target = self._target(function.uid, call)
         plain = call.max_calls == 0 and not call.returns_dynamic and call.threads == 1 and not _yields(target)
         return target if plain else None
@@ -68,7 +68,7 @@ class Handlers:
                     self.finish_value(task, call, result)
         except BaseException as error:
             self.failed(task, error)
-        self._count_call(function.uid)
+        self.count_call(function.uid)
 
     def failed(self, task: Task, error: BaseException) -> None:
         """An execution raised, or its result could not be stored."""
@@ -76,10 +76,10 @@ class Handlers:
             raise error
         call = context.calls_by_function.get(task.function_uid)
         if isinstance(error, ActorExit):
-            self._leave_actor(task, error)
+            self.leave_actor(task, error)
             return
         if isinstance(error, SystemExit):
-            self._exit(task, error)
+            self.exit_requested(task, error)
             return
         if isinstance(error, KeyboardInterrupt) or (task.cancelled and isinstance(error, GeneratorExit)):
             fail_cancelled(task)
@@ -99,11 +99,16 @@ class Handlers:
         else:
             task.inherit(failed)
 
-    def _call(self, function: ObjectRef) -> Call:
+    def call_of(self, function: ObjectRef) -> Call:
+        """The call record's content."""
         call = context.calls_by_function.get(function.uid)
         if call is None:
             call = context.calls_by_function[function.uid] = _kernel.get(function)
         return call
+
+    def forget_targets(self) -> None:
+        """They are resolved anew: the actor's instance is another one."""
+        self._loaded.clear()
 
     def _target(self, uid: int, call: Call) -> Callable[..., Any]:
         target = self._loaded.get(uid)
@@ -113,7 +118,7 @@ class Handlers:
 
     def loaded(self, function: ObjectRef) -> tuple[Call, Callable[..., Any]]:
         """The call record's content and what it calls."""
-        call = self._call(function)
+        call = self.call_of(function)
         return call, self._target(function.uid, call)
 
     def finish_value(self, task: Task, call: Call, result: Any) -> None:
@@ -148,7 +153,8 @@ class Handlers:
         else:
             task.complete_many(tuple(values))
 
-    def _count_call(self, uid: int) -> None:
+    def count_call(self, uid: int) -> None:
+        """An execution is over. Does not return when it was the last that this process may run (``max_calls``)."""
         call = context.calls_by_function.get(uid)
         if call is None or not call.max_calls:
             return
@@ -156,21 +162,23 @@ class Handlers:
         if made >= call.max_calls:
             leave(RECYCLED_STATUS)
 
-    def _leave_actor(self, task: Task, error: ActorExit) -> None:
-        context.process.should_exit = True
+    def leave_actor(self, task: Task, error: ActorExit) -> None:
+        """The call ends its actor: ``exit_actor``, or a termination."""
+        context.here().should_exit = True
         queue = task.queue
-        if task.num_returns == 0 or not context.process.actor_id:
+        if task.num_returns == 0 or not context.here().actor_id:
             task.complete(None)
         else:
             fail(task, left_error(error))
         if isinstance(error, ActorTerminated):
-            context.process.retire_thread(queue)
+            context.here().retire_thread(queue)
         leave(LEFT_STATUS)
 
-    def _exit(self, task: Task, error: SystemExit) -> None:
-        if context.process.actor_id is not None:
+    def exit_requested(self, task: Task, error: SystemExit) -> None:
+        """User code called ``sys.exit``."""
+        if context.here().actor_id is not None:
             if error.code == 0:
-                self._leave_actor(task, ActorExit("sys.exit(0) was called."))
+                self.leave_actor(task, ActorExit("sys.exit(0) was called."))
             leave(_status_of(error))
         message = f"The worker died: the task {task.name} called sys.exit({error.code!r})."
         fail(task, exceptions.WorkerCrashedError(message))
@@ -180,7 +188,7 @@ class Handlers:
 @contextlib.contextmanager
 def thread_variables(threads: int) -> Iterator[None]:
     """Tells libraries how many threads they may use, unless the user has told them."""
-    if threads == 1 or not context.process.sets_thread_variables:
+    if threads == 1 or not context.here().sets_thread_variables:
         yield
         return
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
@@ -198,7 +206,7 @@ def thread_variables(threads: int) -> Iterator[None]:
 def leave(status: int) -> NoReturn:
     """Ends this process now, after what was registered with atexit. Nothing else of the interpreter is unwound."""
     try:
-        context.process.on_leave()
+        context.here().on_leave()
         atexit._run_exitfuncs()
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
@@ -222,13 +230,13 @@ def left_error(error: ActorExit) -> exceptions.ActorDiedError:
 
 def task_error(error: BaseException, name: str) -> exceptions.RayTaskError:
     """What a caller is to see of ``error``: a dependency's error keeps its first cause."""
-    actor_id = context.process.actor_id
+    actor_id = context.here().actor_id
     if actor_id is None:
         return exceptions.RayTaskError.from_exception(name, error)
     try:
-        shown = context.process.describe()
+        shown = context.here().describe()
     except Exception as failure:  # a __repr__ of the user's
-        shown = f"<{context.process.class_path} whose repr raised {type(failure).__name__}>"
+        shown = f"<{context.here().class_path} whose repr raised {type(failure).__name__}>"
     return exceptions.RayTaskError.from_exception(name, error, actor_id=actor_id.hex(), actor_repr=shown)
 
 
@@ -278,7 +286,7 @@ def retry(task: Task) -> None:
     Calls of actors do not wait: others may depend on the thread or the loop they run on."""
     failures = task.attempt + 1
     try:
-        if failures > PROMPT_RETRIES and context.process.actor_id is None:
+        if failures > PROMPT_RETRIES and context.here().actor_id is None:
             time.sleep(min(RETRY_PAUSE_MIN_S * 2 ** (failures - PROMPT_RETRIES - 1), RETRY_PAUSE_MAX_S))
     except KeyboardInterrupt:
         fail_cancelled(task)

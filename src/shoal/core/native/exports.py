@@ -49,6 +49,7 @@ class Call:
     group: str = ""
     placement_group: bytes = b""  # of a task
     threads: int = 1  # of a task: its whole CPUs, for libraries that ask how many threads they may use
+    pauses: bool = False  # its stream waits for its reader (backpressure)
 
     def __reduce__(self) -> tuple[Callable[..., Call], tuple[Any, ...]]:
         return type(self), (
@@ -63,6 +64,7 @@ class Call:
             self.group,
             self.placement_group,
             self.threads,
+            self.pauses,
         )
 
 

@@ -60,12 +60,13 @@ def _amounts(message: messages.Message) -> Callable[[NativeEngine], dict[str, fl
 
 
 def _current_actor(_engine: NativeEngine) -> Any:
-    assert context.process.own_state is not None
-    return context.process.own_state()
+    own_state = context.here().own_state
+    assert own_state is not None
+    return own_state()
 
 
 def _actor_should_exit(_engine: NativeEngine) -> None:
-    context.process.should_exit = True
+    context.here().should_exit = True
 
 
 def _object_facts(engine: NativeEngine, ref: Any) -> dict[str, Any]:

@@ -38,6 +38,7 @@ def task_submitter(engine: NativeEngine, function: FunctionSpec, options: TaskOp
         max_calls=options.call_limit,
         placement_group=b"" if group is None else group.group_id,
         threads=max(1, int(options.resource_request().get("CPU", 0))),
+        pauses=options.backpressure > 0,
     )
     return submitter(
         engine.exports.call(call),

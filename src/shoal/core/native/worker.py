@@ -38,7 +38,7 @@ def main_worker(slot: int) -> None:
     _become_worker(slot, namespace=None)
     show_title("ray::IDLE")
     signal.signal(signal.SIGINT, _interrupt_cancelled)
-    _kernel.run(0, Handlers(_function), False)
+    _kernel.run(0, Handlers(function_of), False)
     leave(LEFT_STATUS)
 
 
@@ -65,7 +65,7 @@ def main_actor(slot: int, spec: bytes) -> None:
         process.describe = lambda: repr(instance)
         _announce(instance)
         process.on_leave = lambda: _shut_down(instance)
-        return Handlers(lambda call: _method(instance, call))
+        return Handlers(lambda call: bound_method(instance, call))
 
     if class_spec.is_async:
         from shoal.core.native import async_actor  # asyncio: only who needs it pays for it
@@ -120,12 +120,14 @@ def _extend_import_path(first: list[str], last: list[str]) -> None:
     sys.path[:] = [*first, *sys.path, *(folder for folder in last if folder not in known)]
 
 
-def _function(call: Call) -> Callable[..., Any]:
+def function_of(call: Call) -> Callable[..., Any]:
+    """What a call record of a task calls."""
     function: Callable[..., Any] = _kernel.get(call.code)
     return function
 
 
-def _method(instance: Any, call: Call) -> Callable[..., Any]:
+def bound_method(instance: Any, call: Call) -> Callable[..., Any]:
+    """What a call record of a method calls."""
     built_in = BUILT_INS.get(call.method)
     if built_in is not None:
         return lambda *args, **kwargs: built_in(instance, *args, **kwargs)
@@ -156,7 +158,7 @@ def _construct(record: int, name: str) -> Any:
         _kernel.seal_actor(record, exceptions.ActorDiedError(f"The constructor called sys.exit({exit_request.code!r})."), True)
         leave(LEFT_STATUS)
     except BaseException as error:
-        _seal_failed(record, exceptions.ActorDiedError(task_error(error, f"{name}.__init__")))
+        seal_failed(record, exceptions.ActorDiedError(task_error(error, f"{name}.__init__")))
         leave(CONSTRUCTOR_FAILED_STATUS)
     _kernel.seal_actor(record, None, False)
     return instance
@@ -173,7 +175,8 @@ def _announce(instance: Any) -> None:
         traceback.print_exc()
 
 
-def _seal_failed(record: int, error: exceptions.ActorDiedError) -> None:
+def seal_failed(record: int, error: exceptions.ActorDiedError) -> None:
+    """The actor's constructor failed; when the error can't be pickled, its text says so."""
     try:
         _kernel.seal_actor(record, error, True)
     except Exception as unpicklable:

@@ -1,0 +1,1 @@
+"""Inline mode: tasks and actors run in the driver's own process, for debugging. ``start`` makes the engine."""

@@ -1,0 +1,41 @@
+"""What inline code learns of its node, and where it seems to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shoal import _kernel
+from shoal.core.native import context, session_folder
+from shoal.core.native.node import Node
+
+if TYPE_CHECKING:
+    from shoal.core.native.engine import NativeEngine
+
+
+@dataclass
+class Place(context.Process):
+    """The process that a task or an actor would have to itself in a cluster."""
+
+    resources: dict[str, float] = field(default_factory=dict)
+
+
+class InlineNode(Node):
+    """The driver's process as a node."""
+
+    def __init__(self, facts: dict[str, Any], slot: int) -> None:
+        super().__init__(facts, slot)
+        self.address = f"inline:{self.session_folder}"
+
+    def assigned(self) -> dict[str, Any]:
+        """What the running task or actor asked for. GPUs are the first that this process sees: nothing else uses them."""
+        place = context.here()
+        resources = dict(place.resources) if isinstance(place, Place) else {}
+        wanted = resources.get("GPU", 0)
+        count = int(wanted) if wanted == int(wanted) else int(wanted) + 1
+        return {"accelerator_ids": {"GPU": list(self.facts["devices"].get("GPU", ()))[:count]}, "assigned_resources": resources}
+
+    def leave(self, engine: NativeEngine) -> None:
+        engine.control.close()
+        _kernel.detach_arena()
+        session_folder.remove(self.session_folder, str(self.facts["spill_folder"]), keep_logs=False)
