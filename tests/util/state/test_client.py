@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -198,3 +199,11 @@ def test_unknown_resources_are_refused() -> None:
         StateApiClient().list("things")
     with pytest.raises(ValueError, match="resource must be one of .*, but got resource='nodes'"):
         StateApiClient().summary("nodes")
+
+
+@pytest.mark.parametrize("name", [name for name in state.__all__ if name.startswith(("list_", "get_", "summarize_"))])
+def test_every_function_has_its_name_its_arguments_and_a_description(name: str) -> None:
+    function = getattr(state, name)
+    assert function.__name__ == name
+    assert function.__doc__
+    assert {"address", "timeout"} <= set(inspect.signature(function).parameters)

@@ -38,8 +38,7 @@ def rows(resource: str, timeout_s: float) -> tuple[list[dict[str, Any]], bool]:
     Raises ServerUnavailable without a session, NotImplementedError for what the node does not list."""
     if resource not in _LISTED:
         raise NotImplementedError(f"the node does not list {resource} yet; it lists {', '.join(_LISTED)}")
-    if not shoal.is_initialized():
-        raise ServerUnavailable("there is no cluster to ask: call shoal.init() first")
+    _check_connected()
     engine = require_engine()
     found = _within(timeout_s, resource, lambda: engine.request("list_state", resource=resource, limit=_ROWS_MAX + 1))
     return [_with_derived(resource, dict(row)) for row in found[:_ROWS_MAX]], len(found) > _ROWS_MAX
@@ -57,10 +56,14 @@ def _with_derived(resource: str, row: dict[str, Any]) -> dict[str, Any]:
 
 def log_folder() -> Path:
     """Where the node of this process writes its log files."""
-    if not shoal.is_initialized():
-        raise ServerUnavailable("there is no cluster to ask: call shoal.init() first")
+    _check_connected()
     context = shoal.get_runtime_context()
     return Path(context.get_temp_dir()) / context.get_session_name() / "logs"
+
+
+def _check_connected() -> None:
+    if not shoal.is_initialized():
+        raise ServerUnavailable("there is no cluster to ask: call shoal.init() first")
 
 
 def _within(timeout_s: float, resource: str, ask: Callable[[], T]) -> T:

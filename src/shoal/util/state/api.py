@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from shoal.util.state.client import DEFAULT_LIMIT, DEFAULT_TIMEOUT_S, StateApiClient
 from shoal.util.state.filters import Filter
@@ -15,147 +15,77 @@ from shoal.util.state.rows import (
     ObjectState,
     PlacementGroupState,
     RuntimeEnvState,
+    StateRow,
     TaskState,
     WorkerState,
 )
 
-
-def list_actors(
-    address: str | None = None,
-    filters: Sequence[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT_S,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> list[ActorState]:
-    """Actors, dead ones included."""
-    return StateApiClient(address).list("actors", filters, limit, timeout, detail, raise_on_missing_output)
+Row = TypeVar("Row", bound=StateRow)
 
 
-def list_tasks(
-    address: str | None = None,
-    filters: Sequence[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT_S,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> list[TaskState]:
-    """Task attempts: a retried task has several rows."""
-    return StateApiClient(address).list("tasks", filters, limit, timeout, detail, raise_on_missing_output)
+class ListRows(Generic[Row]):
+    """A function that lists things of one kind."""
+
+    def __init__(self, resource: str, row_class: type[Row], docstring: str) -> None:
+        self._resource = resource
+        self.__name__ = f"list_{resource}"
+        self.__doc__ = docstring
+
+    def __call__(
+        self,
+        address: str | None = None,
+        filters: Sequence[Filter] | None = None,
+        limit: int = DEFAULT_LIMIT,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        detail: bool = False,
+        raise_on_missing_output: bool = True,
+    ) -> list[Row]:
+        return StateApiClient(address).list(self._resource, filters, limit, timeout, detail, raise_on_missing_output)
 
 
-def list_objects(
-    address: str | None = None,
-    filters: Sequence[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT_S,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> list[ObjectState]:
-    """References to objects."""
-    return StateApiClient(address).list("objects", filters, limit, timeout, detail, raise_on_missing_output)
+class GetRow(Generic[Row]):
+    """A function that finds the one thing of its kind that has an id."""
+
+    def __init__(self, resource: str, row_class: type[Row]) -> None:
+        self._resource = resource
+        one = resource[:-1]
+        self.__name__ = f"get_{one}"
+        self.__doc__ = f"The {one.replace('_', ' ')} with this id and its details; None when there is none."
+
+    def __call__(self, id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT_S) -> Row | None:
+        found = StateApiClient(address).get(self._resource, id, timeout)
+        return found[0] if found else None
 
 
-def list_nodes(
-    address: str | None = None,
-    filters: Sequence[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT_S,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> list[NodeState]:
-    """Nodes of the cluster."""
-    return StateApiClient(address).list("nodes", filters, limit, timeout, detail, raise_on_missing_output)
+class Summarize:
+    """A function that counts things of one kind, as ``{"cluster": counts}``."""
+
+    def __init__(self, resource: str, docstring: str) -> None:
+        self._resource = resource
+        self.__name__ = f"summarize_{resource}"
+        self.__doc__ = docstring
+
+    def __call__(
+        self, address: str | None = None, timeout: float = DEFAULT_TIMEOUT_S, raise_on_missing_output: bool = True
+    ) -> dict[str, dict[str, Any]]:
+        return StateApiClient(address).summary(self._resource, timeout, raise_on_missing_output)
 
 
-def list_workers(
-    address: str | None = None,
-    filters: Sequence[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT_S,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> list[WorkerState]:
-    """Worker processes and drivers."""
-    return StateApiClient(address).list("workers", filters, limit, timeout, detail, raise_on_missing_output)
+list_actors = ListRows("actors", ActorState, "Actors, dead ones included.")
+list_tasks = ListRows("tasks", TaskState, "Task attempts: a retried task has several rows.")
+list_objects = ListRows("objects", ObjectState, "References to objects.")
+list_nodes = ListRows("nodes", NodeState, "Nodes of the cluster.")
+list_workers = ListRows("workers", WorkerState, "Worker processes and drivers.")
+list_jobs = ListRows("jobs", JobState, "Jobs: drivers and submitted ones.")
+list_placement_groups = ListRows("placement_groups", PlacementGroupState, "Placement groups, removed ones included.")
+list_runtime_envs = ListRows("runtime_envs", RuntimeEnvState, "Runtime environments that were set up.")
+list_cluster_events = ListRows("cluster_events", ClusterEventState, "Notable events of the cluster.")
 
-
-def list_jobs(
-    address: str | None = None,
-    filters: Sequence[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT_S,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> list[JobState]:
-    """Jobs: drivers and submitted ones."""
-    return StateApiClient(address).list("jobs", filters, limit, timeout, detail, raise_on_missing_output)
-
-
-def list_placement_groups(
-    address: str | None = None,
-    filters: Sequence[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT_S,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> list[PlacementGroupState]:
-    """Placement groups, removed ones included."""
-    return StateApiClient(address).list("placement_groups", filters, limit, timeout, detail, raise_on_missing_output)
-
-
-def list_runtime_envs(
-    address: str | None = None,
-    filters: Sequence[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT_S,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> list[RuntimeEnvState]:
-    """Runtime environments that were set up."""
-    return StateApiClient(address).list("runtime_envs", filters, limit, timeout, detail, raise_on_missing_output)
-
-
-def list_cluster_events(
-    address: str | None = None,
-    filters: Sequence[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT_S,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-) -> list[ClusterEventState]:
-    """Notable events of the cluster."""
-    return StateApiClient(address).list("cluster_events", filters, limit, timeout, detail, raise_on_missing_output)
-
-
-def get_actor(id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT_S) -> ActorState | None:
-    """The actor with this id and its details; None when there is none."""
-    found = StateApiClient(address).get("actors", id, timeout)
-    return found[0] if found else None
-
-
-def get_node(id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT_S) -> NodeState | None:
-    """The node with this id and its details; None when there is none."""
-    found = StateApiClient(address).get("nodes", id, timeout)
-    return found[0] if found else None
-
-
-def get_worker(id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT_S) -> WorkerState | None:
-    """The worker with this id and its details; None when there is none."""
-    found = StateApiClient(address).get("workers", id, timeout)
-    return found[0] if found else None
-
-
-def get_job(id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT_S) -> JobState | None:
-    """The job with this id and its details; None when there is none."""
-    found = StateApiClient(address).get("jobs", id, timeout)
-    return found[0] if found else None
-
-
-def get_placement_group(id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT_S) -> PlacementGroupState | None:
-    """The placement group with this id and its details; None when there is none."""
-    found = StateApiClient(address).get("placement_groups", id, timeout)
-    return found[0] if found else None
+get_actor = GetRow("actors", ActorState)
+get_node = GetRow("nodes", NodeState)
+get_worker = GetRow("workers", WorkerState)
+get_job = GetRow("jobs", JobState)
+get_placement_group = GetRow("placement_groups", PlacementGroupState)
 
 
 def get_task(id: Any, address: str | None = None, timeout: float = DEFAULT_TIMEOUT_S) -> TaskState | list[TaskState] | None:
@@ -172,22 +102,6 @@ def get_objects(id: str, address: str | None = None, timeout: float = DEFAULT_TI
     return StateApiClient(address).get("objects", id, timeout)
 
 
-def summarize_tasks(
-    address: str | None = None, timeout: float = DEFAULT_TIMEOUT_S, raise_on_missing_output: bool = True
-) -> dict[str, dict[str, Any]]:
-    """Task attempts by function and state, as ``{"cluster": counts}``."""
-    return StateApiClient(address).summary("tasks", timeout, raise_on_missing_output)
-
-
-def summarize_actors(
-    address: str | None = None, timeout: float = DEFAULT_TIMEOUT_S, raise_on_missing_output: bool = True
-) -> dict[str, dict[str, Any]]:
-    """Actors by class and state, as ``{"cluster": counts}``."""
-    return StateApiClient(address).summary("actors", timeout, raise_on_missing_output)
-
-
-def summarize_objects(
-    address: str | None = None, timeout: float = DEFAULT_TIMEOUT_S, raise_on_missing_output: bool = True
-) -> dict[str, dict[str, Any]]:
-    """References to objects by call site, as ``{"cluster": counts}``."""
-    return StateApiClient(address).summary("objects", timeout, raise_on_missing_output)
+summarize_tasks = Summarize("tasks", "Task attempts by function and state.")
+summarize_actors = Summarize("actors", "Actors by class and state.")
+summarize_objects = Summarize("objects", "References to objects by call site.")

@@ -14,6 +14,11 @@ def column(*, filterable: bool = True, detail: bool = False) -> Any:
     return dataclasses.field(default=None, metadata={"filterable": filterable, "detail": detail})
 
 
+def detail_column() -> Any:
+    """A column that is only filled when details are asked for, and that cannot be filtered by."""
+    return column(filterable=False, detail=True)
+
+
 @dataclass
 class StateRow:
     """A row. Columns are attributes and keys; what is not known is None."""
@@ -59,14 +64,14 @@ class ActorState(StateRow):
     node_id: str | None = column()
     pid: int | None = column()
     ray_namespace: str | None = column()
-    serialized_runtime_env: str | None = column(filterable=False, detail=True)
-    required_resources: dict[str, float] | None = column(filterable=False, detail=True)
-    death_cause: dict[str, Any] | None = column(filterable=False, detail=True)
-    is_detached: bool | None = column(filterable=False, detail=True)
+    serialized_runtime_env: str | None = detail_column()
+    required_resources: dict[str, float] | None = detail_column()
+    death_cause: dict[str, Any] | None = detail_column()
+    is_detached: bool | None = detail_column()
     placement_group_id: str | None = column(detail=True)
     repr_name: str | None = column(detail=True)
-    num_restarts: int | None = column(filterable=False, detail=True)
-    label_selector: dict[str, str] | None = column(filterable=False, detail=True)
+    num_restarts: int | None = detail_column()
+    label_selector: dict[str, str] | None = detail_column()
 
 
 @dataclass
@@ -91,16 +96,16 @@ class TaskState(StateRow):
     worker_pid: int | None = column()
     error_type: str | None = column()
     language: str | None = column(detail=True)
-    required_resources: dict[str, float] | None = column(filterable=False, detail=True)
-    runtime_env_info: dict[str, Any] | None = column(filterable=False, detail=True)
+    required_resources: dict[str, float] | None = detail_column()
+    runtime_env_info: dict[str, Any] | None = detail_column()
     placement_group_id: str | None = column(detail=True)
-    events: list[dict[str, Any]] | None = column(filterable=False, detail=True)
-    creation_time_ms: int | None = column(filterable=False, detail=True)
-    start_time_ms: int | None = column(filterable=False, detail=True)
-    end_time_ms: int | None = column(filterable=False, detail=True)
-    task_log_info: dict[str, Any] | None = column(filterable=False, detail=True)
-    error_message: str | None = column(filterable=False, detail=True)
-    label_selector: dict[str, str] | None = column(filterable=False, detail=True)
+    events: list[dict[str, Any]] | None = detail_column()
+    creation_time_ms: int | None = detail_column()
+    start_time_ms: int | None = detail_column()
+    end_time_ms: int | None = detail_column()
+    task_log_info: dict[str, Any] | None = detail_column()
+    error_message: str | None = detail_column()
+    label_selector: dict[str, str] | None = detail_column()
 
 
 @dataclass
@@ -132,8 +137,8 @@ class NodeState(StateRow):
     node_name: str = column()
     resources_total: dict[str, float] = column(filterable=False)
     labels: dict[str, str] = column(filterable=False)
-    start_time_ms: int | None = column(filterable=False, detail=True)
-    end_time_ms: int | None = column(filterable=False, detail=True)
+    start_time_ms: int | None = detail_column()
+    end_time_ms: int | None = detail_column()
 
 
 @dataclass
@@ -148,9 +153,9 @@ class WorkerState(StateRow):
     node_id: str = column()
     ip: str = column()
     pid: int = column()
-    exit_detail: str | None = column(filterable=False, detail=True)
-    start_time_ms: int | None = column(filterable=False, detail=True)
-    end_time_ms: int | None = column(filterable=False, detail=True)
+    exit_detail: str | None = detail_column()
+    start_time_ms: int | None = detail_column()
+    end_time_ms: int | None = detail_column()
 
 
 @dataclass
@@ -166,11 +171,11 @@ class JobState(StateRow):
     entrypoint: str | None = column()
     message: str | None = column(filterable=False)
     error_type: str | None = column()
-    start_time: int | None = column(filterable=False, detail=True)
-    end_time: int | None = column(filterable=False, detail=True)
-    metadata: dict[str, str] | None = column(filterable=False, detail=True)
-    runtime_env: dict[str, Any] | None = column(filterable=False, detail=True)
-    driver_info: dict[str, Any] | None = column(filterable=False, detail=True)
+    start_time: int | None = detail_column()
+    end_time: int | None = detail_column()
+    metadata: dict[str, str] | None = detail_column()
+    runtime_env: dict[str, Any] | None = detail_column()
+    driver_info: dict[str, Any] | None = detail_column()
 
 
 @dataclass
@@ -182,9 +187,9 @@ class PlacementGroupState(StateRow):
     creator_job_id: str = column()
     state: str = column()
     """PENDING, PREPARED, CREATED, RESCHEDULING or REMOVED."""
-    bundles: list[dict[str, Any]] | None = column(filterable=False, detail=True)
+    bundles: list[dict[str, Any]] | None = detail_column()
     is_detached: bool | None = column(detail=True)
-    stats: dict[str, Any] | None = column(filterable=False, detail=True)
+    stats: dict[str, Any] | None = detail_column()
 
 
 @dataclass
@@ -193,7 +198,7 @@ class RuntimeEnvState(StateRow):
     success: bool = column()
     creation_time_ms: float | None = column(filterable=False)
     node_id: str = column()
-    ref_cnt: int | None = column(filterable=False, detail=True)
+    ref_cnt: int | None = detail_column()
     error: str | None = column(detail=True)
 
 
@@ -206,7 +211,7 @@ class ClusterEventState(StateRow):
     source_type: str = column()
     message: str = column(filterable=False)
     event_id: str = column()
-    custom_fields: dict[str, Any] | None = column(filterable=False, detail=True)
+    custom_fields: dict[str, Any] | None = detail_column()
 
 
 ROW_CLASSES: dict[str, type[StateRow]] = {
