@@ -276,10 +276,10 @@ class RandomHistory(RuleBasedStateMachine):
     @precondition(lambda self: self.node.killed)
     @rule()
     def killed_processes_die(self) -> None:
-        for slot in list(self.node.killed):
+        while self.node.killed:  # a death may have others killed
+            slot, _ = self.node.killed.popitem()
             if slot in self.node.slots:
                 self.node.die(slot)
-        self.node.killed.clear()
 
     @invariant()
     def every_task_ends_once(self) -> None:
