@@ -165,11 +165,17 @@ def test_a_module_that_starts_threads_is_not_imported_ahead(start: Callable[[str
         "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
     )
     (tmp_path / "plain_module.py").write_text("value = 1\n")
+    package = tmp_path / "threaded_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("import threaded_module\n")
+    for number in range(30):
+        (package / f"part{number}.py").touch()
     driver = start(
         """
     from shoal.core.native import messages
     wanted = ["this_is_nowhere", "threaded_module", "plain_module"]
-    engine.control.request(messages.PreloadModules(modules=wanted))
+    parts = [f"threaded_package.part{number}" for number in range(30)]
+    engine.control.request(messages.PreloadModules(modules=parts + wanted))
 
     @shoal.remote
     class Probe:

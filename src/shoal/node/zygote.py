@@ -31,6 +31,9 @@ from shoal.node.process_control import become_subreaper, die_with_parent, name_p
 
 LOG_NAME = "zygote.log"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+THREADLESS_VARIABLES = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""What keeps libraries from starting a thread when they are imported: pyarrow's allocator would, and pandas and scikit-learn
+import it, so that none of them could be imported ahead."""
 
 
 def run_zygote(
@@ -100,6 +103,8 @@ class Zygote:
         os.environ["SHOAL_SESSION"] = self._config["session_id"]
         for name in THREAD_VARIABLES:
             os.environ.setdefault(name, "1")
+        for name, value in THREADLESS_VARIABLES.items():
+            os.environ.setdefault(name, value)
         sys.path[:] = worker_path(self._config["sys_path"], sys.path[1:], self._config.get("interpreter_kind", ""))
         _execute_package("shoal", self._config["package_folder"])
         self._import_worker()

@@ -255,8 +255,15 @@ class Zygotes:
         elif isinstance(message, z.Ready):
             self._on_ready(zygote, message.pid)
         else:
-            self._excluded.add(message.module)
+            self._exclude(message.module)
             self._start_successor(zygote.line)
+
+    def _exclude(self, module: str) -> None:
+        """``module`` starts a thread when it is imported. When two of a package do, the package itself does, and all that is
+        in it."""
+        package = module.partition(".")[0]
+        siblings = {name for name in self._modules if name.partition(".")[0] == package}
+        self._excluded |= siblings if siblings & self._excluded else {module}
 
     def _on_lost(self, zygote: _Zygote) -> None:
         if self._ending:
