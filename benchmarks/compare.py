@@ -3,7 +3,7 @@
     python benchmarks/compare.py [--rounds 2] [--groups tasks actors] [--against FILE] [--json FILE] [--markdown FILE]
 
 Ray, joblib and what measuring needs are installed into ``benchmarks/environments/rivals`` the first time. Shoal is measured in
-the interpreter that runs this file, which needs numpy and psutil.
+the interpreter that runs this file, which needs numpy, psutil and pip.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import statistics
 import subprocess
 import sys
-import venv
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,13 +128,26 @@ def main() -> None:
         options.markdown.write_text(table, encoding="utf-8")
 
 
-def rival_interpreter() -> str:
-    python = RIVALS / "bin" / "python"
-    if not python.exists():
-        print(f"installing {', '.join(RIVAL_PACKAGES)} into {RIVALS}", file=sys.stderr)
-        venv.create(RIVALS, with_pip=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *RIVAL_PACKAGES], check=True)
+def rival_interpreter(folder: Path = RIVALS, packages: tuple[str, ...] = RIVAL_PACKAGES) -> str:
+    """The interpreter of the environment in ``folder``, which is made unless an earlier call has made it to the end."""
+    python, whole = folder / "bin" / "python", folder / "installed.txt"
+    wanted = "\n".join(packages)
+    if not (python.exists() and whole.exists() and whole.read_text(encoding="utf-8") == wanted):
+        print(f"installing {', '.join(packages)} into {folder}", file=sys.stderr)
+        for command in installation(folder, packages):
+            subprocess.run(command, check=True)
+        whole.write_text(wanted, encoding="utf-8")
     return str(python)
+
+
+def installation(folder: Path, packages: tuple[str, ...]) -> list[list[str]]:
+    """The commands that make the environment. Pip comes from this interpreter's environment: Debian's python3 may have no
+    ensurepip, which an environment with a pip of its own needs."""
+    python = str(folder / "bin" / "python")
+    return [
+        [sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)],
+        [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check", *packages],
+    ]
 
 
 def engines_of(group: str, rivals: str, limits_on_ray: bool) -> list[tuple[str, str]]:
