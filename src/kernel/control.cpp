@@ -297,7 +297,11 @@ static std::tuple<u32, bool, bool> pop_control() {
   return {i, true, (seen & kUnreferencedFlag) != 0};
 }
 
-static void end_actor(u32 i) { record_at(i).flags |= kActorEnded; }
+static void end_actor(u32 i) {
+  Record& r = record_at(i);
+  if (r.kind != kActor || (r.state.load() & kStateMask) == kFree) throw nb::value_error("the record is no actor");
+  r.flags |= kActorEnded;
+}
 
 static nb::object hold(u32 i) {
   record_at(i);

@@ -183,6 +183,13 @@ static PyObject* wait_refs(PyObject*, PyObject* args) {
   double timeout_s;
   if (!PyArg_ParseTuple(args, "O!O!nd", &PyList_Type, &list, &PyList_Type, &refs, &wanted, &timeout_s)) return nullptr;
   if (!require_arena()) return nullptr;
+  if (PyList_GET_SIZE(list) != PyList_GET_SIZE(refs)) {
+    PyErr_SetString(PyExc_ValueError, "wait_refs needs one reference for each item");
+    return nullptr;
+  }
+  Own items(PyList_GetSlice(list, 0, PyList_GET_SIZE(list)));  // the caller's lists may change while we wait
+  Own held(PyList_GetSlice(refs, 0, PyList_GET_SIZE(refs)));
+  if (!items || !held) return nullptr;
   std::vector<u32> records;
   for (Py_ssize_t k = 0; k < PyList_GET_SIZE(refs); k++) {
     PyObject* ref = PyList_GET_ITEM(refs, k);
@@ -193,7 +200,7 @@ static PyObject* wait_refs(PyObject*, PyObject* args) {
     if (!check_ref(ref)) return nullptr;
     records.push_back(ref_record(ref));
   }
-  return wait_records(list, records, wanted, timeout_s);
+  return wait_records(items.get(), records, wanted, timeout_s);
 }
 
 // wait(list) of distinct ObjectRefs, perhaps with num_returns=: everything else goes the slow way.

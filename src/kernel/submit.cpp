@@ -354,7 +354,12 @@ static PyObject* create_actor_record(PyObject*, PyObject* args) {
 static PyObject* start_actor(PyObject*, PyObject* ref) {
   if (!need_ref(ref)) return nullptr;
   u32 i = ref_record(ref);
-  arena->record(i).state.store(kPending, std::memory_order_release);
+  Record& r = arena->record(i);
+  u32 made = kCreating;
+  if (r.kind != kActor || !r.state.compare_exchange_strong(made, kPending, std::memory_order_release)) {
+    PyErr_SetString(PyExc_ValueError, "start_actor needs an actor that was not started yet");
+    return nullptr;
+  }
   arena->submit(i);
   Py_RETURN_NONE;
 }

@@ -91,6 +91,7 @@ static PyObject* watch_step(PyObject*, PyObject* args) {
     Py_BEGIN_ALLOW_THREADS
     w = arena->wait_wake(seen, deadline);
     Py_END_ALLOW_THREADS
+    if (PyErr_CheckSignals() != 0) return nullptr;
     if (!arena || arena->closed || arena_epoch != epoch) return due.release();
     if (w == Arena::Wait::kTimedOut) return due.release();
   }

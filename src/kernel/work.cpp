@@ -1,6 +1,9 @@
 // Executing: the worker's loop, and the Task object for everything that the loop does not do itself.
 #include <algorithm>
 #include <cstring>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <unordered_map>
 
@@ -121,7 +124,7 @@ static PyObject* task_complete(PyObject* o, PyObject* value) {
 static PyObject* task_complete_many(PyObject* o, PyObject* values) {
   Record* r = live(o);
   if (!r) return nullptr;
-  if (!PyTuple_CheckExact(values) || u32(PyTuple_GET_SIZE(values)) != r->num_returns) {
+  if (!PyTuple_CheckExact(values) || !r->num_returns || u32(PyTuple_GET_SIZE(values)) != r->num_returns) {
     PyErr_Format(PyExc_ValueError, "complete_many needs a tuple of %u values", r->num_returns);
     return nullptr;
   }
@@ -225,6 +228,11 @@ static PyObject* task_fail(PyObject* o, PyObject* error) {
 static PyObject* task_inherit(PyObject* o, PyObject* ref) {
   if (!live(o)) return nullptr;
   if (!need_ref(ref)) return nullptr;
+  u32 failed = arena->record(ref_record(ref)).state.load(std::memory_order_acquire);
+  if ((failed & kStateMask) != kSealed || !(failed & kErrorFlag)) {
+    PyErr_SetString(PyExc_ValueError, "only an error can be inherited");
+    return nullptr;
+  }
   u32 i = task_of(o)->record;
   arena->seal_returns(i, ref_record(ref));
   arena->seal_alias(i, ref_record(ref), kErrorFlag);
@@ -417,15 +425,26 @@ static void show_title(const char* prefix, const std::string& text) {
   std::memset(title_at + before + n, 0, title_room - before - n);
 }
 
-// set_title(address, bytes, text): the command line's memory, and what is shown while nothing is executed.
-static PyObject* set_title(PyObject*, PyObject* args) {
-  unsigned long long address;
-  Py_ssize_t room;
-  const char* text;
-  if (!PyArg_ParseTuple(args, "Kns", &address, &room, &text)) return nullptr;
-  title_at = room > 1 ? reinterpret_cast<char*>(address) : nullptr;
-  title_room = size_t(room);
-  idle_title = text;
+// Where the command line begins and ends in memory: fields 48 and 49 of /proc/self/stat (proc(5)).
+static bool find_title() {
+  std::ifstream file("/proc/self/stat");
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::istringstream fields(text.substr(std::min(text.size(), text.rfind(')') + 1)));
+  std::string skipped;
+  for (int field = 3; field < 48; field++) fields >> skipped;
+  unsigned long long start = 0, end = 0;
+  if (!(fields >> start >> end) || end < start + 2) return false;
+  title_at = reinterpret_cast<char*>(start);
+  title_room = size_t(end - start);
+  return true;
+}
+
+// set_title(text): what is shown while nothing is executed.
+static PyObject* set_title(PyObject*, PyObject* text) {
+  const char* idle = PyUnicode_AsUTF8(text);
+  if (!idle) return nullptr;
+  if (!find_title()) Py_RETURN_NONE;
+  idle_title = idle;
   show_title("", idle_title);
   Py_RETURN_NONE;
 }
@@ -482,6 +501,14 @@ static bool execute(u32 i, u32 entry, PyObject* handlers) {
   return done;
 }
 
+// Actors wait in the control queue and items in streams: neither can be executed.
+static bool need_work_queue(u32 queue) {
+  u32 flags = arena->queue(queue).flags.load();
+  if (queue > 1 && (flags & kQueueUsed) && !(flags & kQueueStream)) return true;
+  PyErr_Format(PyExc_ValueError, "queue %u is neither a task queue nor a mailbox", queue);
+  return false;
+}
+
 // run(queue, handlers, is_mailbox): executes until the slot or the mailbox is told to end.
 static PyObject* run(PyObject*, PyObject* args) {
   unsigned int queue;
@@ -489,7 +516,7 @@ static PyObject* run(PyObject*, PyObject* args) {
   int is_mailbox;
   if (!PyArg_ParseTuple(args, "IOp", &queue, &handlers, &is_mailbox)) return nullptr;
   if (!require_arena()) return nullptr;
-  if ((queue || is_mailbox) && !check_number(queue, arena->head->queues_used, "queue")) return nullptr;
+  if ((queue || is_mailbox) && (!check_number(queue, arena->head->queues_used, "queue") || !need_work_queue(queue))) return nullptr;
   Slot& s = *arena->self;
   for (;;) {
     if (!is_mailbox) {
@@ -528,7 +555,7 @@ static PyObject* run(PyObject*, PyObject* args) {
 // take(queue) -> Task | None: does not wait.
 static PyObject* take(PyObject*, PyObject* number) {
   u32 queue;
-  if (!queue_of(number, &queue)) return nullptr;
+  if (!queue_of(number, &queue) || !need_work_queue(queue)) return nullptr;
   u32 i = arena->pop(queue, false);
   if (!i) Py_RETURN_NONE;
   arena->record(i).started_ns = now_ns();
@@ -575,10 +602,16 @@ static PyObject* spin_work(PyObject*, PyObject* list) {
   return PyBool_FromLong(found);
 }
 
+static bool need_actor(u32 i) {
+  if (arena->record(i).kind == kActor && (arena->record(i).state.load() & kStateMask) != kFree) return true;
+  PyErr_Format(PyExc_ValueError, "record %u is no actor", i);
+  return false;
+}
+
 // actor_args(record) -> (positional, keywords) | ObjectRef whose error they are
 static PyObject* actor_args(PyObject*, PyObject* number) {
   u32 i;
-  if (!record_of(number, &i)) return nullptr;
+  if (!record_of(number, &i) || !need_actor(i)) return nullptr;
   Own task(new_task(i, 0));
   return task_args(task.get(), nullptr);
 }
@@ -589,7 +622,7 @@ static PyObject* seal_actor(PyObject*, PyObject* args) {
   PyObject* value;
   int is_error;
   if (!PyArg_ParseTuple(args, "IOp", &i, &value, &is_error) || !require_arena()) return nullptr;
-  if (!check_number(i, record_end(*arena), "record")) return nullptr;
+  if (!check_number(i, record_end(*arena), "record") || !need_actor(i)) return nullptr;
   if (!arena->sealed(i)) {
     if (!seal_value(i, value, is_error ? kErrorFlag : 0)) return nullptr;
   }
@@ -600,7 +633,12 @@ static PyObject* seal_actor(PyObject*, PyObject* args) {
 static PyObject* function_ref(PyObject*, PyObject* number) {
   u32 i;
   if (!record_of(number, &i)) return nullptr;
-  return new_ref(arena->record(i).function);
+  u32 function = arena->record(i).function;
+  if (!function || (arena->record(i).state.load() & kStateMask) == kFree) {
+    PyErr_Format(PyExc_ValueError, "record %u runs no function", i);
+    return nullptr;
+  }
+  return new_ref(function);
 }
 
 static PyMethodDef task_methods[] = {{"args", task_args, METH_NOARGS, nullptr},
@@ -639,7 +677,7 @@ static PyType_Spec task_spec = {"shoal._kernel.Task", sizeof(TaskObject), 0,
                                 Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, task_slots};
 
 static PyMethodDef methods[] = {{"run", run, METH_VARARGS, nullptr},
-                                {"set_title", set_title, METH_VARARGS, nullptr},
+                                {"set_title", set_title, METH_O, nullptr},
                                 {"take", take, METH_O, nullptr},
                                 {"wait_work", wait_work, METH_VARARGS, nullptr},
                                 {"wait_mail", wait_mail, METH_O, nullptr},
