@@ -127,6 +127,7 @@ class TrialRunner:
         instructions: list[Instruction] = []
         for event in self._wait():
             instructions.extend(self._apply(self._controller.handle(event)))
+        self._log.flush()  # what a trial has reported is on record before it goes on: a kill loses one result of it, not more
         self._continue(instructions)
         self._continue(self._apply(self._controller.fill()))
         self._end_idle()

@@ -21,7 +21,8 @@ class Session:
     """The channel between a trainable's thread and the actor that serves the controller.
 
     In lockstep, ``report`` returns when the controller has asked for the next result: nothing runs past a decision to stop.
-    Without, results are buffered (at most 256) and handed over in one go.
+    So it does for a result with a checkpoint, which is then on record and is where a killed run goes on. Others are buffered
+    (at most 256) and handed over in one go.
     """
 
     def __init__(self, information: TrialInformation, complete: Any) -> None:
@@ -40,7 +41,7 @@ class Session:
         message = self._message(metrics, checkpoint)
         with self._changed:
             self._post_result(message)
-            limit = 1 if self.information.lockstep else _MAX_BUFFERED
+            limit = 1 if self.information.lockstep or checkpoint is not None else _MAX_BUFFERED
             self._changed.wait_for(lambda: self._unanswered < limit or self._stopped)
             self._raise_if_stopped()
 
@@ -99,7 +100,7 @@ class Session:
             taken = list(self._messages)
             self._messages.clear()
             self._delivered = sum(message[0] == "result" for message in taken)
-            if not self.information.lockstep:
+            if not self.information.lockstep and all(message[0] != "result" or message[2] is None for message in taken):
                 self._answer_delivered()
             return taken
 
