@@ -290,7 +290,7 @@ def memory_stats() -> dict[str, int]:
     processes, puts, fallback_bytes, ..."""
 
 def holders(limit: int) -> list[tuple[int, str, int, int, list[int]]]:
-    """The biggest objects: (uid, name, size_bytes, count, [pids that hold or pin it])."""
+    """The biggest objects: (uid, where, size_bytes, count, [pids that hold or pin it])."""
 
 # ------------------------------------------------------------------ handles
 class ObjectRef:

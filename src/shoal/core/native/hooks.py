@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from shoal.core.native.tasks import Check
 
 HOLDERS_SHOWN = 8
+RECORD_PUT = 0
 REF_BYTES = 28
 
 
@@ -38,12 +40,24 @@ def store_full(size_bytes: int, code: int) -> NoReturn:
 
 
 def _holders() -> str:
-    lines = ["The biggest objects (bytes, references, where, processes that hold them):"]
+    lines = ["The biggest objects (bytes, references, where, processes that hold them, what it is):"]
     lines += [
-        f"  {size_bytes:>16,}  {count:>4}  {where:<9}  {', '.join(map(str, pids)) or '-'}"
-        for _uid, where, size_bytes, count, pids in _kernel.holders(HOLDERS_SHOWN)
+        f"  {size_bytes:>16,}  {count:>4}  {where:<9}  {', '.join(map(_process, pids)) or '-'}  {_what(uid)}"
+        for uid, where, size_bytes, count, pids in _kernel.holders(HOLDERS_SHOWN)
     ]
     return "\n".join(lines)
+
+
+def _process(pid: int) -> str:
+    return f"pid {pid}{' (this process)' if pid == os.getpid() else ''}"
+
+
+def _what(uid: int) -> str:
+    """What the object is to the user. It is counted while it is looked at, and may be gone already."""
+    ref = _kernel.find_record(uid, 1)
+    if ref is None:
+        return "one of several results"
+    return "put" if _kernel.record_kind(ref.record) == RECORD_PUT else f"result of {_kernel.record_name(ref.record)}"
 
 
 def not_attached() -> NoReturn:
