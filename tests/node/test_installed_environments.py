@@ -313,6 +313,7 @@ def test_an_environment_that_vanishes_fails_what_needs_new_workers(tmp_path: Pat
 
     @shoal.remote(runtime_env=installed, max_retries=0, num_cpus=0)
     def remove_and_end() -> None:
+        assert Path(sys.prefix).is_relative_to(os.environ["SHOAL_CACHE"]), "it would remove somebody's Python"
         shutil.rmtree(sys.prefix)
         os.kill(os.getppid(), signal.SIGKILL)
         signal.pause()
