@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import subprocess
 import sys
@@ -69,6 +70,20 @@ def test_a_kill_in_the_middle_costs_no_finished_trial(tmp_path: Path, kill_after
     assert grid.get_best_result("score", "max").config == {"x": 39}
     again = Counter("".join(file.read_text() for file in marks.iterdir()))
     assert again["y"] == 40 - done_before
+
+
+def test_each_of_many_kills_costs_a_trial_one_result_at_most() -> None:
+    """The drill of the benchmarks in short: one search is killed twice."""
+    file = Path(__file__).parents[2] / "benchmarks" / "tune_restore.py"
+    spec = importlib.util.spec_from_file_location("tune_restore", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    found = module.drill(kills=2, seed=1, trials=12)
+    assert found["restored"] == 2
+    assert found["finished before the last start"] >= 2
+    assert found["finished trials run again"] == 0
 
 
 def test_failed_trials_are_resumed_or_restarted_as_asked(tmp_path: Path) -> None:
