@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -59,8 +60,10 @@ bool Arena::map(int descriptor) {
 }
 
 Arena* Arena::create(u64 capacity_bytes, const std::string& spill_directory, u32 cores, const u8 session_id[8]) {
-  if (spill_directory.size() >= kSpillPathBytes - 32)
-    throw Error{"the spill folder's path must be shorter than 480 bytes, but got " + spill_directory};
+  if (spill_directory.size() >= kSpillPathBytes)
+    throw Error{"the paths of the spill folders must be shorter than 4096 bytes together, but got " + spill_directory};
+  if (std::count(spill_directory.begin(), spill_directory.end(), '\n') >= 32)
+    throw Error{"there may be at most 32 spill folders, but got " + spill_directory};
   u64 pages = align_up(capacity_bytes, kPageBytes) / kPageBytes;
   if (pages < 16) throw Error{"capacity_bytes must be at least 1 MiB, but got " + std::to_string(capacity_bytes)};
   u64 at = align_up(sizeof(Header), 4096);

@@ -659,6 +659,7 @@ static void add_record_functions(nb::module_& m) {
     return a.trim_heap(idle_s) + a.trim_records();
   });
   m.def("memory_stats", memory_stats);
+  m.def("spill_left_out", [] { return attached().head->spill_left_out.load(); });
   m.def("holders", holders);
   m.def("list_records", list_records);
   m.def("list_past_tasks", list_past_tasks);

@@ -46,7 +46,7 @@ inline constexpr u32 kArgsInline = 64;      // bytes of arguments inside a recor
 inline constexpr u32 kValueInline = 32;     // bytes of a value inside a record
 inline constexpr u32 kSizeClasses = 18;     // of small blocks
 inline constexpr u32 kRunBins = 24;         // free page runs by log2 of their length
-inline constexpr u32 kSpillPathBytes = 512;
+inline constexpr u32 kSpillPathBytes = 4096;
 
 enum Role : u32 { kRoleNone = 0, kRoleDaemon = 1, kRoleDriver = 2, kRoleWorker = 3, kRoleActor = 4 };
 
@@ -265,7 +265,8 @@ struct Header {
   u32 cores;
   u32 pages;
   u64 slots_at, queues_at, ledger_at, segments_at, records_at, page_table_at, past_tasks_at, heap_at;
-  char spill_directory[kSpillPathBytes];
+  char spill_directory[kSpillPathBytes];  // one folder, or several with line breaks between them
+  atom<u32> spill_left_out;  // bits of the folders that could not take the last value meant for them
   alignas(64) atom<u32> doorbell;
   atom<u32> doorbell_sleeper;
   atom<u32> starving;

@@ -18,10 +18,40 @@ namespace shoal {
 static constexpr double kDiskLimit = 0.95;  // of a disk that spilling may fill, unless RAY_local_fs_capacity_threshold says other
 static constexpr u64 kSpillMinimum = 16 * 1024;
 
-std::string Arena::file_of(u64 uid) const {
+struct SpillFolder {
+  std::string path;
+  u32 bit;  // in spill_left_out
+};
+
+// All folders, in the order in which the value's file is looked for: each has its share of first places. (Uids are even numbers
+// where every value comes with another record, so their last digits do not say whose turn it is.)
+static std::vector<SpillFolder> folders_for(u64 uid, const char* folders) {
+  std::vector<SpillFolder> found;
+  for (const char* at = folders;;) {
+    const char* end = std::strchr(at, '\n');
+    found.push_back({end ? std::string(at, end) : std::string(at), u32(1) << found.size()});
+    if (!end) break;
+    at = end + 1;
+  }
+  u64 first = ((uid * 0x9e3779b97f4a7c15ull) >> 32) % found.size();
+  std::rotate(found.begin(), found.begin() + std::ptrdiff_t(first), found.end());
+  return found;
+}
+
+static std::string file_in(const std::string& folder, u64 uid) {
   char name[32];
   std::snprintf(name, sizeof name, "/%016llx", static_cast<unsigned long long>(uid));
-  return std::string(head->spill_directory) + name;
+  return folder + name;
+}
+
+// The value's file: in its first folder, or, where that could not take it, in the next one that could.
+std::string Arena::file_of(u64 uid) const {
+  auto folders = folders_for(uid, head->spill_directory);
+  for (auto& folder : folders) {
+    std::string path = file_in(folder.path, uid);
+    if (folders.size() == 1 || access(path.c_str(), F_OK) == 0) return path;
+  }
+  return file_in(folders.front().path, uid);
 }
 
 static double disk_limit() {
@@ -54,16 +84,13 @@ static bool write_all(int descriptor, const void* data, u64 bytes) {
   return true;
 }
 
-bool Arena::value_to_file(u32 i, const std::vector<std::pair<const void*, u64>>& parts) {
-  Record& r = record(i);
-  u64 bytes = 0;
-  for (auto& part : parts) bytes += part.second;
-  mkdir(head->spill_directory, 0700);
-  if (!disk_has_room(head->spill_directory, bytes)) {
+static bool write_file(const std::string& folder, u64 uid, u64 bytes, const std::vector<std::pair<const void*, u64>>& parts) {
+  mkdir(folder.c_str(), 0700);
+  if (!disk_has_room(folder.c_str(), bytes)) {
     errno = ENOSPC;
     return false;
   }
-  std::string path = file_of(r.uid);
+  std::string path = file_in(folder, uid);
   int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (descriptor < 0) return false;
   for (auto& part : parts) {
@@ -76,6 +103,28 @@ bool Arena::value_to_file(u32 i, const std::vector<std::pair<const void*, u64>>&
     }
   }
   close(descriptor);
+  return true;
+}
+
+// A folder that is full or broken is left out, and asked again only when no other can take a value; the daemon tells of it.
+bool Arena::value_to_file(u32 i, const std::vector<std::pair<const void*, u64>>& parts) {
+  Record& r = record(i);
+  u64 bytes = 0;
+  for (auto& part : parts) bytes += part.second;
+  auto folders = folders_for(r.uid, head->spill_directory);
+  u32 left_out = head->spill_left_out.load(std::memory_order_relaxed);
+  std::stable_partition(folders.begin(), folders.end(), [&](const SpillFolder& folder) { return !(left_out & folder.bit); });
+  bool written = false;
+  int code = 0;
+  for (auto& folder : folders) {
+    written = write_file(folder.path, r.uid, bytes, parts);
+    if (written && (left_out & folder.bit)) head->spill_left_out.fetch_and(~folder.bit);
+    if (written) break;
+    if (code != ENOSPC) code = errno;
+    if (folders.size() > 1 && !(head->spill_left_out.fetch_or(folder.bit) & folder.bit)) ring();
+  }
+  errno = code;
+  if (!written) return false;
   r.value_size = bytes;
   head->spilled_bytes.fetch_add(bytes);
   head->spilled_objects.fetch_add(1);

@@ -23,7 +23,8 @@ SEALED: Final[int]
 
 # ------------------------------------------------------------------ the arena
 def create_arena(capacity_bytes: int, spill_directory: str, cores: int, session_id: bytes) -> int:
-    """Makes the arena, attaches this process to it, returns the memfd's descriptor. session_id: 8 random bytes."""
+    """Makes the arena, attaches this process to it, returns the memfd's descriptor. session_id: 8 random bytes.
+    spill_directory: one folder, or several with line breaks between them."""
 
 def attach_arena(fd: int) -> None: ...
 def detach_arena() -> None:
@@ -288,6 +289,9 @@ def trim(idle_s: float) -> int:
 def memory_stats() -> dict[str, int]:
     """capacity_bytes, used_bytes (blocks), free_warm_bytes, spilled_bytes, spilled_objects, records, records_high, queues,
     processes, puts, fallback_bytes, ..."""
+
+def spill_left_out() -> int:
+    """Bits of the spill folders that could not take the last value meant for them."""
 
 def holders(limit: int) -> list[tuple[int, str, int, int, list[int]]]:
     """The biggest objects: (uid, where, size_bytes, count, [pids that hold or pin it])."""

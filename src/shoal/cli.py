@@ -158,6 +158,12 @@ def _with_refused_options(command: Any) -> Any:
     callback=_labels_of_file,
     help="A file of labels, a line 'zone: a' for each; --labels comes before it.",
 )
+@click.option(
+    "--object-spilling-directory",
+    multiple=True,
+    type=click.Path(file_okay=False, resolve_path=True),
+    help="Where objects go that memory has no room for; given several times, the folders share them.",
+)
 @click.option("--temp-dir", type=click.Path(file_okay=False, path_type=Path), help="Where the folder of its session goes.")
 @click.option("--block", is_flag=True, help="Stay until the node ends.")
 @_with_refused_options
@@ -258,8 +264,8 @@ def _new_session_folder(root: Path) -> Path:
 def _start_daemon(folder: Path, size: dict[str, Any]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "shoal.node", "--session-folder", str(folder)]
     for name, value in size.items():
-        if value is not None:
-            command += [f"--{name.replace('_', '-')}", str(value)]
+        for each in value if isinstance(value, tuple) else (value,):
+            command += [f"--{name.replace('_', '-')}", str(each)] if each is not None else []
     with open(folder / LOG_NAME, "wb") as log:
         # A session of its own: the node outlives this terminal.
         environment = {**os.environ, **PLACEHOLDERS}

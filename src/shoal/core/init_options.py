@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("shoal")
 
+SPILL_FOLDERS_MAX = 32
 OBJECT_STORE_MINIMUM_BYTES = 75 * 1024 * 1024
 _NODE_SIZE = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "memory")
 _ISOLATION = ("cgroup_path", "system_reserved_cpu", "system_reserved_memory")
@@ -64,7 +65,7 @@ class InitOptions:
     logging_format: str | None = None
     logging_config: LoggingConfig | None = None
     log_to_driver: bool = True
-    object_spilling_directory: str | None = None
+    object_spilling_directory: tuple[str, ...] | None = None
     temp_dir: str | None = None
     node_ip_address: str | None = None
     node_name: str | None = None
@@ -92,10 +93,10 @@ class InitOptions:
         return self.address in (None, "local")
 
     @property
-    def spill_directory(self) -> str | None:
-        """Where values go that memory has no room for: ``object_spilling_directory``, or the folder that the
-        ``object_spilling_config`` of ``_system_config`` names. None: the session's own folder."""
-        return self.object_spilling_directory or _configured_spill_directory(self.system_config)
+    def spill_directories(self) -> tuple[str, ...]:
+        """Where values go that memory has no room for: ``object_spilling_directory``, or what the ``object_spilling_config``
+        of ``_system_config`` names. Several share the load. None: the session's own folder."""
+        return self.object_spilling_directory or _configured_spill_directories(self.system_config)
 
     @property
     def effective_namespace(self) -> str | None:
@@ -241,6 +242,16 @@ def _folder(name: str, value: Any) -> str:
     return str(value)
 
 
+def _folders(name: str, value: Any) -> tuple[str, ...]:
+    """One folder, or a list of them."""
+    given = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not 1 <= len(given) <= SPILL_FOLDERS_MAX or len(given) != len(set(given)):
+        raise ValueError(f"{name} must name 1 to {SPILL_FOLDERS_MAX} different folders, but got {name}={value!r}")
+    if any("\n" in str(each) for each in given):
+        raise ValueError(f"{name} must be a path without line breaks, but got {name}={value!r}")
+    return tuple(_folder(name, each) for each in given)
+
+
 def _port(name: str, value: Any) -> int:
     rules.require_type(name, value, (int,))
     if not 0 <= value <= 65535:
@@ -248,20 +259,17 @@ def _port(name: str, value: Any) -> int:
     return int(value)
 
 
-def _configured_spill_directory(system_config: dict[str, Any]) -> str | None:
+def _configured_spill_directories(system_config: dict[str, Any]) -> tuple[str, ...]:
     given = system_config.get("object_spilling_config")
     if not given:
-        return None
+        return ()
     config = json.loads(given) if isinstance(given, str) else given
     kind, parameters = config.get("type"), config.get("params") or {}
     if kind != "filesystem":
         raise NotImplementedError(f"object_spilling_config supports the type 'filesystem' only, but got type={kind!r}")
-    folders = parameters.get("directory_path")
-    if isinstance(folders, list):
-        folders = folders[0] if len(folders) == 1 else None
-    if not isinstance(folders, str):
-        raise ValueError(f"object_spilling_config needs one folder as directory_path, but got {parameters!r}")
-    return _folder("directory_path", folders)
+    if not parameters.get("directory_path"):
+        raise ValueError(f"object_spilling_config needs a folder or a list of them as directory_path, but got {parameters!r}")
+    return _folders("directory_path", parameters["directory_path"])
 
 
 def _system_config(name: str, value: Any) -> dict[str, Any]:
@@ -293,7 +301,7 @@ _RULES: dict[str, Callable[[str, Any], Any]] = {
     "logging_format": rules.typed(str),
     "logging_config": rules.typed(LoggingConfig),
     "log_to_driver": _flag,
-    "object_spilling_directory": _folder,
+    "object_spilling_directory": _folders,
     "temp_dir": _folder,
     "node_ip_address": rules.typed(str),
     "node_name": rules.typed(str),

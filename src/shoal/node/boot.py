@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from shoal import _kernel
-from shoal.core.native import session_folder
+from shoal.core.native import session_folder, spill_folders
 
 WELCOME = struct.Struct("<4sII")
 WELCOME_MAGIC = b"SHL1"
@@ -69,7 +69,10 @@ def _embedded(link: socket.socket) -> None:
 def _run(config: dict[str, Any], driver: socket.socket | None) -> None:
     try:
         arena_fd = _kernel.create_arena(
-            config["capacity_bytes"], config["spill_folder"], config["cores"], bytes.fromhex(config["session_id"])
+            config["capacity_bytes"],
+            spill_folders.joined(config["spill_folders"]),
+            config["cores"],
+            bytes.fromhex(config["session_id"]),
         )
         driver_slot = _kernel.reserve_slot(_kernel.ROLE_DRIVER) if driver is not None else 0
         slots = [_kernel.reserve_slot(_kernel.ROLE_WORKER) for _ in range(config["initial_workers"])]

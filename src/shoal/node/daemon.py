@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from shoal import _kernel
 from shoal.core.native import messages as m
 from shoal.core.native import session_folder
+from shoal.core.native.spill_folders import SpillFolders
 from shoal.node import leftovers
 from shoal.node.arena_view import dead_tasks, look, task_facts
 from shoal.node.brain import Brain
@@ -96,6 +97,7 @@ class Daemon:
         self._guard_at = 0.0
         self._handled = threading.Semaphore(0)
         self._fruitless = False
+        self._spill_folders = SpillFolders(config["spill_folders"])
         self._warned: set[tuple[int, str]] = set()  # drivers and the requests they were told of
         self._bell_read, self._bell_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for number, (slot, out, err) in zip(self.brain.start_workers(len(first), first_queue, driver_slot), first, strict=True):
@@ -149,6 +151,7 @@ class Daemon:
         """Looks at the arena and lets the brain decide; whether anything came of it."""
         changed = self._take_control_records()
         changed |= self._check_constructors()
+        self._tell_of_spill_folders()
         starving = self.brain.starving
         changed |= self.handle(look(self.brain, self.loop.time()))
         if self.brain.starving and not starving:
@@ -298,6 +301,11 @@ class Daemon:
             self._fruitless = not self.look()
             self._handled.release()
 
+    def _tell_of_spill_folders(self) -> None:
+        for text in self._spill_folders.news():
+            for root in self.brain.drivers:
+                self.clients.notify(root, m.ErrorEvent("spill_folder", text))
+
     def _schedule_next_look(self, changed: bool) -> None:
         """After something changed the arena is looked at again soon: a queue that grows does not ring twice."""
         due_s = self.brain.wants_tick_s()
@@ -384,5 +392,5 @@ class Daemon:
         if reply_to is not None:
             self.clients.reply(*reply_to, m.Done())
         self.clients.close()
-        session_folder.remove(self.config["session_folder"], self.config["spill_folder"], self.config.get("keep_logs", False))
+        session_folder.remove(self.config["session_folder"], self.config["spill_folders"], self.config.get("keep_logs", False))
         self.loop.stop()

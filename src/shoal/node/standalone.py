@@ -20,6 +20,13 @@ def configuration(arguments: list[str]) -> dict[str, Any]:
     parser.add_argument("--memory", type=int, metavar="BYTES", help="default: what the machine has left")
     parser.add_argument("--resources", type=json.loads, default={}, metavar="JSON", help='custom ones, like {"disk": 2}')
     parser.add_argument("--labels", type=json.loads, default={}, metavar="JSON", help='like {"zone": "a"}')
+    parser.add_argument(
+        "--object-spilling-directory",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="where values go that memory has no room for; given several times, the folders share them",
+    )
     parser.add_argument("--keep-logs", action="store_true", help="leave logs/ behind at the end")
     parser.add_argument("--worker-module", default="shoal.core.native.worker", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -30,6 +37,7 @@ def configuration(arguments: list[str]) -> dict[str, Any]:
         object_store_bytes=options.object_store_memory,
         resources=options.resources,
         labels=options.labels,
+        spill_directories=tuple(os.path.abspath(each) for each in options.object_spilling_directory),
     )
     folder = os.path.abspath(options.session_folder)
     config = node_config(node, folder)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +51,7 @@ def test_the_end_removes_everything(tmp_path: Path) -> None:
     folder = tmp_path / "session_x"
     spill = session_folder.make(str(folder))
     (Path(spill) / "value").write_bytes(b"x")
-    session_folder.remove(str(folder), spill, keep_logs=False)
+    session_folder.remove(str(folder), [spill], keep_logs=False)
     assert not folder.exists()
 
 
@@ -57,8 +59,20 @@ def test_logs_can_be_kept(tmp_path: Path) -> None:
     folder = tmp_path / "session_x"
     spill = session_folder.make(str(folder))
     (folder / "logs" / "a.log").write_text("line")
-    session_folder.remove(str(folder), spill, keep_logs=True)
+    session_folder.remove(str(folder), [spill], keep_logs=True)
     assert [path.name for path in folder.iterdir()] == ["logs"]
+
+
+@pytest.mark.parametrize("wrong", ["/somewhere/spill", ["/"], ["relative"], ["/home/somebody"], ["/x/shoal_spilled_objects_"]])
+def test_nothing_but_a_sessions_own_folders_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: Any) -> None:
+    removed: list[str] = []
+    # Whatever is wrong with the check, this test removes nothing.
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: removed.append(path))
+    folder = tmp_path / "session_x"
+    session_folder.make(str(folder))
+    with pytest.raises((TypeError, ValueError)):
+        session_folder.remove(str(folder), wrong, keep_logs=False)
+    assert removed == [] and folder.exists()
 
 
 def test_who_connects_before_the_daemon_is_ready_waits_for_it(tmp_path: Path) -> None:

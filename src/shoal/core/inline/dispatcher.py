@@ -8,6 +8,7 @@ result) runs on a thread made for it, since theirs must go on. So does a stream 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from shoal.core.inline.handlers import InlineHandlers
 from shoal.core.inline.node import Place
 from shoal.core.inline.scheduling import Scheduling, refused
 from shoal.core.native import environments
+from shoal.core.native.spill_folders import SpillFolders
 from shoal.core.native.worker import function_of
 from shoal.core.serialization import dumps_error
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from shoal.core.inline.engine import InlineEngine
     from shoal.core.inline.node import InlineNode
     from shoal.core.native import messages
+
+logger = logging.getLogger("shoal")
 
 ENDING_TIMEOUT_S = 5.0
 DEAD_KEPT = 1000
@@ -49,6 +53,7 @@ class Dispatcher:
         self._threads: list[threading.Thread] = []
         self._here = threading.local()
         self._ended = False
+        self._spill_folders = SpillFolders(node.facts["spill_folders"])
         self._handlers = InlineHandlers(function_of, Place(is_worker=True), self)
 
     # -- work
@@ -65,6 +70,8 @@ class Dispatcher:
                 continue
         finally:
             self._here.running = outer
+        for text in () if self._ended else self._spill_folders.news():
+            logger.warning("%s", text)
 
     def run_elsewhere(self) -> None:
         """The same, on a thread made for it, when there is something and this thread is not running what is ready anyhow."""

@@ -38,4 +38,4 @@ class InlineNode(Node):
     def leave(self, engine: NativeEngine) -> None:
         engine.control.close()
         _kernel.detach_arena()
-        session_folder.remove(self.session_folder, str(self.facts["spill_folder"]), keep_logs=False)
+        session_folder.remove(self.session_folder, list(self.facts["spill_folders"]), keep_logs=False)

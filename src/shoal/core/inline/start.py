@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shoal import _kernel
 from shoal.core.inline.engine import InlineEngine
 from shoal.core.inline.node import InlineNode
+from shoal.core.native import spill_folders
 from shoal.core.native.daemon_process import NodeOptions, node_config
 
 if TYPE_CHECKING:
@@ -32,13 +33,16 @@ def start(options: InitOptions) -> InlineEngine:
             labels=dict(options.labels or {}),
             temp_dir=options.temp_dir,
             node_name=options.node_name,
-            spill_directory=options.spill_directory,
+            spill_directories=options.spill_directories,
         )
     )
     # The arena is this process's alone: nobody is given its descriptor.
     os.set_inheritable(
         _kernel.create_arena(
-            config["capacity_bytes"], config["spill_folder"], config["cores"], bytes.fromhex(config["session_id"])
+            config["capacity_bytes"],
+            spill_folders.joined(config["spill_folders"]),
+            config["cores"],
+            bytes.fromhex(config["session_id"]),
         ),
         False,
     )

@@ -39,7 +39,7 @@ class NodeOptions:
     labels: dict[str, str] = field(default_factory=dict)
     temp_dir: str | None = None
     node_name: str | None = None
-    spill_directory: str | None = None  # where a folder for spilled values is made; None: in the session folder
+    spill_directories: tuple[str, ...] = ()  # where folders for spilled values are made; none: in the session folder
 
 
 @dataclass
@@ -126,10 +126,11 @@ def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, An
         root = session_folder.root_of(base)
         session_folder.remove_stale(root)
         folder = os.path.join(root, f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_{session_id}_{os.getpid()}")
-    spill = session_folder.make(folder)
-    if options.spill_directory is not None:
-        spill = os.path.join(options.spill_directory, f"shoal_spilled_objects_{session_id}")
-        os.makedirs(spill, mode=0o700)
+    spill_folders = [session_folder.make(folder)]
+    if options.spill_directories:
+        spill_folders = [session_folder.spill_folder_in(each, session_id) for each in options.spill_directories]
+        for spill_folder in spill_folders:
+            os.makedirs(spill_folder, mode=0o700)
     cores = detect_cores()
     memory = detect_memory_bytes()
     capacity = options.object_store_bytes or max(
@@ -151,7 +152,7 @@ def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, An
     return {
         "session_id": session_id,
         "session_folder": folder,
-        "spill_folder": spill,
+        "spill_folders": spill_folders,
         "capacity_bytes": capacity,
         "cores": cores,
         "initial_workers": max(0, min(cores, 2, int(cpus))),

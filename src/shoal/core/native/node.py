@@ -76,7 +76,7 @@ class EmbeddedNode(Node):
         super().leave(engine)
         wait_ended(self._daemon_pid, ENDING_TIMEOUT_S)
         if os.path.isdir(self.session_folder):  # the daemon was killed
-            remove(self.session_folder, str(self.facts["spill_folder"]), keep_logs=False)
+            remove(self.session_folder, list(self.facts["spill_folders"]), keep_logs=False)
 
 
 class WorkerNode(Node):

@@ -12,8 +12,10 @@ import fcntl
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+SPILL_NAME = "spill"
+SPILL_PREFIX = "shoal_spilled_objects_"
 LOCK_NAME = "daemon.lock"
 SOCKET_NAME = "daemon.sock"
 CONNECTIONS_WAITING_MAX = 512
@@ -46,7 +48,7 @@ def make(folder: str) -> str:
         raise UnsafeFolder(
             f"{folder} must be a folder of user {os.getuid()} with mode 0700, but has mode {oct(info.st_mode & 0o777)}"
         )
-    spill = os.path.join(folder, "spill")
+    spill = os.path.join(folder, SPILL_NAME)
     for path in (os.path.join(folder, "logs"), spill):
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
@@ -101,10 +103,13 @@ def remove_stale(root: str) -> list[str]:
     return removed
 
 
-def remove(folder: str, spill_folder: str, keep_logs: bool) -> None:
-    """At the end of a session. ``keep_logs`` leaves logs/ (of a node that stands alone)."""
+def remove(folder: str, spill_folders: Sequence[str], keep_logs: bool) -> None:
+    """At the end of a session. ``keep_logs`` leaves logs/ (of a node that stands alone).
+
+    Nothing is removed, and ValueError or TypeError raised, unless every spill folder is one that a session has made."""
     import shutil
 
+    _check_ours(folder, spill_folders)
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         path = os.path.join(folder, name)
         if keep_logs and name == "logs":
@@ -114,9 +119,25 @@ def remove(folder: str, spill_folder: str, keep_logs: bool) -> None:
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-    shutil.rmtree(spill_folder, ignore_errors=True)
+    for spill_folder in spill_folders:
+        shutil.rmtree(spill_folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         os.rmdir(folder)
+
+
+def spill_folder_in(base: str, session_id: str) -> str:
+    """The folder for spilled values that a session makes for itself in a place the user has named."""
+    return os.path.join(base, f"{SPILL_PREFIX}{session_id}")
+
+
+def _check_ours(folder: str, spill_folders: Sequence[str]) -> None:
+    if isinstance(spill_folders, str):  # a sequence too, of one-letter folders: "/" among them
+        raise TypeError(f"spill_folders must be a list of folders, but got spill_folders={spill_folders!r}")
+    for each in spill_folders:
+        name = os.path.basename(each)
+        is_ours = each == os.path.join(folder, SPILL_NAME) or (name.startswith(SPILL_PREFIX) and len(name) > len(SPILL_PREFIX))
+        if not os.path.isabs(each) or not is_ours:
+            raise ValueError(f"{each!r} is no spill folder of the session in {folder}: nothing is removed")
 
 
 def _is_stale(folder: str) -> bool:

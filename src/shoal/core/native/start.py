@@ -38,7 +38,7 @@ def _start_private(options: InitOptions) -> NativeEngine:
             labels=dict(options.labels or {}),
             temp_dir=options.temp_dir,
             node_name=options.node_name,
-            spill_directory=options.spill_directory,
+            spill_directories=options.spill_directories,
         ),
         extra={"namespace": namespace},
         meanwhile=lambda: importlib.import_module(
