@@ -109,6 +109,25 @@ def test_workers_that_die_at_once_are_not_forked_for_ever() -> None:
     assert "before they could run anything" in node.failed[record].message
 
 
+def test_only_deaths_in_a_row_end_the_forking_and_kills_are_forgiven_longer() -> None:
+    node = SimulatedNode({"CPU": 1.0})
+    queue = node.queue()
+    node.autofork = False
+    (record,) = node.submit(queue, retries=-1)
+    for _ in range(10):
+        for _ in range(4):
+            node.die(next(iter(node.slots)), 1)
+        node.fork_all()
+        (worker,) = node.running()
+        node.die(worker.slot, 1)
+    for _ in range(40):
+        node.die(next(iter(node.slots)), -9)
+    assert record not in node.failed
+    for _ in range(10):
+        node.die(next(iter(node.slots)), -9)
+    assert "before they could run anything" in node.failed[record].message
+
+
 @pytest.mark.parametrize(
     ("request_", "kind"),
     [

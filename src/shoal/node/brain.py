@@ -11,6 +11,7 @@ node."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -59,7 +60,9 @@ from shoal.node.scheduling_classes import ClassTable, SchedulingClass
 
 OUT_OF_MEMORY = "out of memory"
 STARTUP_DEATHS_MAX = 5
-"""So many workers may die for one queue before they ran anything; then the queue is closed with an error."""
+"""So many workers in a row may die for one queue before they ran anything; then the queue is closed with an error."""
+STARTUP_KILLS_MAX = 50
+"""The same where the last one was ended by SIGKILL: that is somebody else's doing, and may stop."""
 
 HOPELESS_S = 3.0
 """Who waits for a placement group that can never be placed is told so long after it was first seen to wait."""
@@ -226,7 +229,12 @@ class Brain:
     def _worker_died(self, process: Process, died: ProcessDied) -> None:
         for task in died.dead_tasks:
             self._decide(task, process, died)
-        if died.dead_tasks or process.executed or process.killing or process.retiring:
+        info = self.leases.queues.get(process.queue)
+        if died.dead_tasks or process.executed:
+            if info is not None:
+                info.startup_deaths = 0
+            return
+        if process.killing or process.retiring:
             return
         kind = exit_kind(died.exit_code)
         if kind is ExitKind.ENVIRONMENT_FAILED:
@@ -235,10 +243,10 @@ class Brain:
                 item.closed = error
                 self._close_class(item)
             return
-        info = self.leases.queues.get(process.queue)
         if info is not None and kind is ExitKind.CRASH:
             info.startup_deaths += 1
-            if info.startup_deaths >= STARTUP_DEATHS_MAX:
+            most = STARTUP_KILLS_MAX if died.exit_code == -signal.SIGKILL else STARTUP_DEATHS_MAX
+            if info.startup_deaths >= most:
                 text = (
                     f"{info.startup_deaths} workers died before they could run anything; the last: {describe_death(died, '')}"
                 )
