@@ -17,6 +17,7 @@ import shoal
 from shoal.core import session as sessions
 from shoal.exceptions import (
     ActorUnschedulableError,
+    DeadlockError,
     GetTimeoutError,
     ObjectFreedError,
     ObjectLostError,
@@ -320,3 +321,60 @@ def test_task_that_waits_lends_its_cpus_to_what_it_waits_for() -> None:
         return 1 + shoal.get(nested.remote(depth - 1)) if depth else 0
 
     assert shoal.get(nested.remote(6), timeout=50) == 6
+
+
+@shoal.remote(num_cpus=0)
+class Waiter:
+    """Waits for what it is told to wait for."""
+
+    def __init__(self) -> None:
+        self.own: Any = None
+        self.other: Any = None
+
+    def meet(self, own: Any, other: Any) -> None:
+        self.own, self.other = own, other
+
+    def nothing(self) -> str:
+        return "nothing"
+
+    def wait_for_itself(self) -> str:
+        answer: str = shoal.get(self.own.nothing.remote())
+        return answer
+
+    def wait_for_other(self) -> str:
+        answer: str = shoal.get(self.other.call_back.remote())
+        return answer
+
+    def call_back(self) -> list[str]:
+        answers: list[str] = shoal.get([self.other.nothing.remote()])
+        return answers
+
+    def sleep(self, seconds: float) -> str:
+        time.sleep(seconds)  # it stands for work
+        return "worked"
+
+    def wait_long(self, seconds: float) -> str:
+        answer: str = shoal.get(self.other.sleep.remote(seconds))
+        return answer
+
+
+WAIT_CYCLE_S = 10.0
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("how", ["wait_for_itself", "wait_for_other"])
+def test_actors_that_wait_for_each_other_are_told_within_ten_seconds(how: str) -> None:
+    first, second = Waiter.remote(), Waiter.remote()
+    shoal.get([first.meet.remote(first, second), second.meet.remote(second, first)], timeout=30)
+    begun = time.monotonic()
+    with pytest.raises(DeadlockError, match=r"can never end.*Waiter.* waits for .*Waiter"):
+        shoal.get(getattr(first, how).remote(), timeout=WAIT_CYCLE_S)
+    assert time.monotonic() - begun < WAIT_CYCLE_S
+    assert shoal.get([first.nothing.remote(), second.nothing.remote()], timeout=30) == ["nothing"] * 2, "both go on"
+
+
+@pytest.mark.usefixtures("session")
+def test_actor_that_waits_long_for_one_at_work_is_left_alone() -> None:
+    first, second = Waiter.remote(), Waiter.remote()
+    shoal.get([first.meet.remote(first, second), second.meet.remote(second, first)], timeout=30)
+    assert shoal.get(first.wait_long.remote(6.5), timeout=40) == "worked"
