@@ -92,6 +92,7 @@ std::string text_of(u32 record);
 bool add_submitter(PyObject* module);
 bool add_work(PyObject* module);
 extern thread_local u64 current_uid;  // of this thread's execution; 0 = none
+bool find_parent(u64* uid);
 bool add_objects(PyObject* module);
 bool add_watch(PyObject* module);
 void add_control(PyObject* module);

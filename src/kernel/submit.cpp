@@ -177,6 +177,8 @@ static PyObject* submit(PyObject* o, PyObject* const* args, size_t flagged, PyOb
   }
   MailboxObject* m = s->mailbox ? mailbox_of(s->mailbox) : nullptr;
   if (m && m->max_pending >= 0 && !below_limit(m)) return PyObject_CallFunction(s->too_many, "i", m->max_pending);
+  u64 parent;
+  if (!find_parent(&parent)) return nullptr;
   u32 i = arena->new_record(s->kind);
   Record& r = arena->record(i);
   r.count.store(s->num_returns ? 2 : 1, std::memory_order_relaxed);  // handle, execution
@@ -193,7 +195,7 @@ static PyObject* submit(PyObject* o, PyObject* const* args, size_t flagged, PyOb
   r.flags |= s->flags;
   r.backpressure = s->backpressure;
   r.queued_ns = now_ns();
-  r.parent = current_uid;
+  r.parent = parent;
   PyObject* out;
   if (!s->num_returns) {
     out = Py_NewRef(Py_None);

@@ -24,6 +24,30 @@ static PyTypeObject* TaskType = nullptr;
 static thread_local u32 current_record = 0;
 thread_local u64 current_uid = 0;
 
+// In a process with event loops, which run many executions on one thread: the context variable that holds the uid of this one.
+static PyObject* parent_variable = nullptr;
+
+// -> false: an exception is set.
+bool find_parent(u64* uid) {
+  *uid = current_uid;
+  if (current_uid || !parent_variable) return true;
+  PyObject* value = nullptr;
+  if (PyContextVar_Get(parent_variable, nullptr, &value) < 0) return false;
+  Own held(value);
+  if (value) *uid = PyLong_AsUnsignedLongLong(value);
+  return !PyErr_Occurred();
+}
+
+// set_parent_variable(variable): a ContextVar of uids, 0 where nothing is executed
+static PyObject* set_parent_variable(PyObject*, PyObject* variable) {
+  if (!PyContextVar_CheckExact(variable)) {
+    PyErr_SetString(PyExc_TypeError, "set_parent_variable needs a ContextVar");
+    return nullptr;
+  }
+  Py_XSETREF(parent_variable, Py_NewRef(variable));
+  Py_RETURN_NONE;
+}
+
 static void become(u32 i) {
   current_record = i;
   current_uid = i ? u64(arena->record(i).uid) : 0;
@@ -410,6 +434,13 @@ static PyObject* fetch_exception() {
   return value;
 }
 
+// A call that was cancelled has no value, whatever its method made of it: its caller has been promised an error.
+static bool cancelled_call(const Record& r) {
+  if (r.kind != kCall || !(r.state.load(std::memory_order_relaxed) & kCancelFlag)) return false;
+  PyErr_SetNone(PyExc_KeyboardInterrupt);
+  return true;
+}
+
 // One execution. False: an exception is set that ends the loop.
 // What ps and top show of this process: the memory of its command line.
 static char* title_at = nullptr;
@@ -486,7 +517,7 @@ static bool execute(u32 i, u32 entry, PyObject* handlers) {
     become(0);
     return told;
   }
-  bool done = result && seal_value(i, result, 0);
+  bool done = result && !cancelled_call(r) && seal_value(i, result, 0);
   Py_XDECREF(result);
   become(0);
   if (done) {
@@ -687,6 +718,7 @@ static PyMethodDef methods[] = {{"run", run, METH_VARARGS, nullptr},
                                 {"function_ref", function_ref, METH_O, nullptr},
                                 {"set_current", set_current, METH_O, nullptr},
                                 {"current_record", get_current, METH_NOARGS, nullptr},
+                                {"set_parent_variable", set_parent_variable, METH_O, nullptr},
                                 {"current_cancelled", current_cancelled, METH_NOARGS, nullptr},
                                 {nullptr, nullptr, 0, nullptr}};
 

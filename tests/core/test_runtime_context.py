@@ -56,7 +56,8 @@ def test_an_actors_call_knows_both(engine: FakeEngine) -> None:
         "",
     )
     assert context.get_placement_group_id() == "70" * 18 and context.get_assigned_resources() == {"CPU": 1.0}
-    assert context.get_accelerator_ids() == context.get_resource_ids() == {"GPU": ["0"]}
+    ids = context.get_accelerator_ids()
+    assert ids == context.get_resource_ids() and ids["GPU"] == ["0"] and ids["TPU"] == ids["neuron_cores"] == []
     assert context.runtime_env.env_vars() == {"A": "1"} and '"A": "1"' in context.get_runtime_env_string()
     assert context.get_node_labels() == {"zone": "a"} and context.gcs_address == "here"
     assert (context.get_session_name(), context.get_temp_dir()) == ("s", "/t")

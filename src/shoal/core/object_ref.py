@@ -6,6 +6,7 @@ Engines that have a reference type of their own register it with ``register_ref_
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +58,10 @@ def future(self: Any) -> concurrent.futures.Future[Any]:
 
 
 def as_future(self: Any, *, loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Future[Any]:
-    """An asyncio future of the value, of the running loop unless ``loop`` is given. Cancelling it does not cancel the task."""
-    import asyncio  # slow to import; whoever calls this has it already
+    """An asyncio future of the value. Cancelling it does not cancel the task.
 
-    event_loop = loop or asyncio.get_running_loop()
+    It belongs to ``loop``: by default the running loop, else the one that this thread has set, else a new one, set now."""
+    event_loop = loop or _event_loop()
     result: asyncio.Future[Any] = event_loop.create_future()
 
     def settle(setter: Callable[[Any], None], value: Any) -> None:
@@ -79,6 +80,23 @@ def as_future(self: Any, *, loop: asyncio.AbstractEventLoop | None = None) -> as
 
     _on_sealed[type(self)](self, deliver)
     return result
+
+
+def _event_loop() -> asyncio.AbstractEventLoop:
+    import asyncio  # slow to import; whoever calls this has it already
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        policy = asyncio.get_event_loop_policy()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a loop that the policy makes
+            return policy.get_event_loop()
+    except RuntimeError:
+        made = policy.new_event_loop()
+        policy.set_event_loop(made)
+        return made
 
 
 def _await(self: Any) -> Generator[Any, None, Any]:

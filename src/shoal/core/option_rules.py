@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from shoal.core.accelerators import FAMILIES
 from shoal.core.labels import check_fallback_strategy, check_label_selector, check_labels
 from shoal.core.runtime_env import RuntimeEnv
 from shoal.core.scheduling_strategies import (
@@ -20,7 +21,7 @@ from shoal.core.scheduling_strategies import (
 Rule = Callable[[str, Any], Any]
 
 RESOURCE_PRECISION = 0.0001
-WHOLE_ABOVE_ONE = frozenset({"num_gpus", "GPU", "TPU", "HPU", "NPU", "neuron_cores", "RBLN", "FURIOSA", "TTNPU", "MBLT"})
+WHOLE_ABOVE_ONE = frozenset({"num_gpus", *FAMILIES})
 RESERVED_RESOURCES = frozenset({"memory", "object_store_memory", "bundle"})
 
 

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from shoal.core import session
+from shoal.core.accelerators import FAMILIES
 from shoal.core.actor_handle import ActorHandle
 from shoal.core.ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID
 from shoal.core.runtime_env import RuntimeEnv
@@ -100,10 +101,9 @@ class RuntimeContext:
         return dict(assigned(self._facts()).get("assigned_resources") or {})
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
-        """The ids of the accelerators assigned, by family."""
-        return {
-            name: [str(each) for each in ids] for name, ids in (assigned(self._facts()).get("accelerator_ids") or {}).items()
-        }
+        """The ids of the accelerators assigned, by family: an empty list for each family of which there are none."""
+        found = assigned(self._facts()).get("accelerator_ids") or {}
+        return {name: [str(each) for each in found.get(name, ())] for name in dict.fromkeys((*FAMILIES, *found))}
 
     def get_resource_ids(self) -> dict[str, list[str]]:
         return self.get_accelerator_ids()

@@ -344,7 +344,7 @@ class Actors:
             return actor.killed
         kind = exit_kind(died.exit_code)
         if kind is ExitKind.INTENDED:
-            text = NO_HANDLES if actor.leaving else "it left by itself (exit_actor or sys.exit(0))"
+            text = NO_HANDLES if actor.leaving else "it left by itself: exit_actor() or sys.exit(0) was called"
             return self._error(actor, "actor_died", text)
         if kind is ExitKind.CONSTRUCTOR_FAILED:
             return self._error(actor, "actor_init_failed", "its constructor raised an error", actor.request.record)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import msgspec
 
+from shoal.core.accelerators import FAMILIES
+
 UNITS = 10_000
 """Units of one whole resource."""
 
 CPU = "CPU"
-DEVICE_RESOURCES = ("GPU", "TPU", "HPU", "NPU", "neuron_cores")
+DEVICE_RESOURCES = FAMILIES
 """Resources whose instances have an identity: who gets a part is told which device it is on."""
 
 

@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from shoal import _kernel
+from shoal.core.accelerators import VISIBLE_DEVICES, visibility_variable
 from shoal.core.birth_marks import mark_process
 from shoal.node import leftovers
 from shoal.node.import_paths import worker_path
@@ -329,13 +330,10 @@ def _apply_environment(command: Any, config: dict[str, Any]) -> None:
     for name, indices in command.devices:
         visible = config["devices"].get(name) or []
         chosen = [visible[index] if index < len(visible) else str(index) for index in indices]
-        os.environ[VISIBLE_DEVICES.get(name, f"{name}_VISIBLE_DEVICES")] = ",".join(chosen)
+        os.environ[visibility_variable(name)] = ",".join(chosen)
     config["set_worker_facts"]({"environment": command.environment})
     if command.environment:
         config["apply_environment"](command.environment, config["session_folder"])
-
-
-VISIBLE_DEVICES = {"GPU": "CUDA_VISIBLE_DEVICES", "TPU": "TPU_VISIBLE_CHIPS", "neuron_cores": "NEURON_RT_VISIBLE_CORES"}
 
 
 def _reseed() -> None:

@@ -104,7 +104,7 @@ def test_what_needs_a_process_is_refused_by_name(options: dict[str, Any]) -> Non
         Where.options(**options).remote()
 
 
-def test_a_cancelled_call_on_a_thread_is_only_told() -> None:
+def test_a_cancelled_call_on_a_thread_is_told_and_has_no_value() -> None:
     @shoal.remote(max_concurrency=2)
     class Pair:
         def wait(self) -> str:
@@ -117,7 +117,8 @@ def test_a_cancelled_call_on_a_thread_is_only_told() -> None:
     waiting = pair.wait.remote()
     assert shoal.wait([waiting], timeout=0.05) == ([], [waiting])
     shoal.cancel(waiting)
-    assert shoal.get(waiting) == "told"
+    with pytest.raises(exceptions.TaskCancelledError):
+        shoal.get(waiting)
 
 
 def test_a_second_session_has_nothing_of_the_first() -> None:

@@ -104,6 +104,98 @@ def test_exit_actor_ends_it_at_once_although_calls_are_open() -> None:
         shoal.get(waiting)
 
 
+def test_exit_actor_ends_it_from_a_task_of_the_loop_that_no_call_waits_for() -> None:
+    @shoal.remote(num_cpus=0)
+    class Leaver:
+        async def leave_later(self, door: list[Any]) -> None:
+            self.leaving = asyncio.create_task(self._leave(door[0]))
+
+        async def _leave(self, door: Any) -> None:
+            await door
+            shoal.actor.exit_actor()
+
+        async def wait(self) -> None:
+            await asyncio.Event().wait()
+
+    leaver = Leaver.remote()
+    room = Room.remote()
+    shoal.get(leaver.leave_later.remote([room.wait.remote()]))
+    waiting = leaver.wait.remote()
+    room.open.remote()
+    with pytest.raises(ActorDiedError, match=r"exit_actor\(\)"):
+        shoal.get(waiting, timeout=20)
+
+
+def test_a_task_of_the_loop_knows_the_call_that_started_it_after_its_end() -> None:
+    @shoal.remote(num_cpus=0)
+    class Starter:
+        async def start(self, room: list[Any]) -> None:
+            self.later = asyncio.create_task(self._ask(room[0]))
+
+        async def _ask(self, door: Any) -> str:
+            await door
+            return str(shoal.get_runtime_context().get_task_id())
+
+        async def answer(self) -> str:
+            return await self.later
+
+    starter, room = Starter.remote(), Room.remote()
+    starting = starter.start.remote([room.wait.remote()])
+    task_id = starting.task_id().hex()
+    shoal.get(starting)
+    del starting
+    for number in range(50):  # whatever takes the place of what is known about the call
+        shoal.get(room.echo.remote(number))
+    room.open.remote()
+    assert shoal.get(starter.answer.remote(), timeout=20) == task_id
+
+
+def test_a_plain_method_may_return_a_reference() -> None:
+    @shoal.remote(num_cpus=0)
+    class Keeper:
+        async def start(self) -> None:
+            self.kept = shoal.put("kept")
+
+        def give(self) -> Any:
+            return self.kept
+
+    keeper = Keeper.remote()
+    shoal.get(keeper.start.remote())
+    given = shoal.get(keeper.give.remote())
+    assert isinstance(given, shoal.ObjectRef)
+    assert shoal.get(given) == "kept"
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+def test_the_calls_that_a_call_started_are_cancelled_with_it(recursive: bool) -> None:
+    @shoal.remote(num_cpus=0)
+    class Parent:
+        def __init__(self) -> None:
+            self.started: dict[int, Any] = {}
+
+        async def run(self, number: int, room: Any) -> Any:
+            self.started[number] = room.wait.remote()
+            return await self.started[number]
+
+        async def child_of(self, number: int) -> list[Any]:
+            return [self.started[number]]
+
+    room, parent = Room.remote(), Parent.remote()
+    first, second = parent.run.remote(1, room), parent.run.remote(2, room)
+    _until(lambda: shoal.get(room.count.remote()) == 2)
+    shoal.cancel(first, recursive=recursive)
+    with pytest.raises(TaskCancelledError):
+        shoal.get(first, timeout=20)
+    (child,) = shoal.get(parent.child_of.remote(1))
+    if recursive:
+        with pytest.raises(TaskCancelledError):
+            shoal.get(child, timeout=20)
+    room.open.remote()
+    if not recursive:
+        assert shoal.get(child, timeout=20) == 2
+    assert shoal.get(second, timeout=20) == 2
+
+
 def test_open_calls_finish_when_the_last_handle_is_gone() -> None:
     room = Room.remote()
     waiting = room.wait.remote()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from pathlib import Path
@@ -158,6 +157,34 @@ def test_a_cancelled_call_that_waits_for_its_argument_does_not_hold_up_the_next(
     shoal.cancel(never, force=True)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("returns", [1, 2, "streaming"])
+def test_a_cancelled_call_has_no_value_whatever_its_method_returns(threads: int, returns: Any, tmp_path: Path) -> None:
+    @shoal.remote(num_cpus=0)
+    class Stubborn:
+        def run(self, started: str) -> Any:
+            Path(started).touch()
+            while not shoal.get_runtime_context().is_canceled():
+                pass
+            return 1, 2
+
+        def stream(self, started: str) -> Any:
+            yield self.run(started)
+
+        def ready(self) -> bool:
+            return True
+
+    stubborn = Stubborn.options(max_concurrency=threads).remote()
+    method = stubborn.stream if returns == "streaming" else stubborn.run
+    refs = method.options(num_returns=returns).remote(str(tmp_path / "started"))
+    _until(lambda: (tmp_path / "started").exists())
+    shoal.cancel(refs[0] if returns == 2 else refs)
+    for ref in refs if returns == 2 else [refs.completed() if returns == "streaming" else refs]:
+        with pytest.raises(TaskCancelledError):
+            shoal.get(ref, timeout=20)
+    assert shoal.get(stubborn.ready.remote(), timeout=20)
+
+
 def test_a_running_call_of_an_actor_is_told() -> None:
     @shoal.remote(num_cpus=0)
     class Patient:
@@ -175,8 +202,8 @@ def test_a_running_call_of_an_actor_is_told() -> None:
     running = patient.wait.remote()
     _until(lambda: shoal.wait([running], timeout=0.05)[1] == [running])
     shoal.cancel(running)
-    with contextlib.suppress(TaskCancelledError):  # when it had not started yet
-        assert shoal.get(running, timeout=20) == "told"
+    with pytest.raises(TaskCancelledError):
+        shoal.get(running, timeout=20)
     with pytest.raises(ValueError, match="force"):
         shoal.cancel(patient.ready.remote(), force=True)
 

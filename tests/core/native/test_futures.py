@@ -51,6 +51,19 @@ def test_coroutines_await_references() -> None:
     assert one == 1
 
 
+def test_a_future_can_be_made_before_its_loop_runs() -> None:
+    before = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())  # no loop has been set under it
+    try:
+        future = double.remote(4).as_future()
+        loop = future.get_loop()
+        assert loop.run_until_complete(asyncio.wait_for(future, 20)) == 8
+        assert double.remote(5).as_future().get_loop() is loop
+        loop.close()
+    finally:
+        asyncio.set_event_loop_policy(before)
+
+
 def test_an_await_raises_the_error_of_the_task() -> None:
     async def use() -> None:
         await fail.remote()

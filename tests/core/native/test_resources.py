@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module", autouse=True)
 def node() -> Iterator[None]:
     """A node with GPUs, which exist in its books alone, and with a resource of its own."""
-    shoal.init(num_cpus=4, num_gpus=2, resources={"license": 2}, log_to_driver=False)
+    shoal.init(num_cpus=4, num_gpus=2, resources={"license": 2, "neuron_cores": 4}, log_to_driver=False)
     yield
     shoal.shutdown()
 
@@ -58,6 +58,16 @@ def test_no_more_tasks_run_at_once_than_the_resources_allow(options: dict[str, A
     gauge = Gauge.remote()
     shoal.get([visit.options(**options).remote(gauge) for _ in range(12)])
     assert 1 <= shoal.get(gauge.read.remote()) <= most
+
+
+def test_every_family_of_accelerators_is_told_by_number() -> None:
+    @shoal.remote(num_cpus=0, resources={"neuron_cores": 2})
+    def ask() -> tuple[dict[str, list[str]], str | None]:
+        return shoal.get_runtime_context().get_accelerator_ids(), os.environ.get("NEURON_RT_VISIBLE_CORES")
+
+    ids, visible = shoal.get(ask.remote())
+    assert visible == ",".join(ids["neuron_cores"]) and len(ids["neuron_cores"]) == 2
+    assert ids["GPU"] == ids["TPU"] == []
 
 
 def test_gpus_are_assigned_by_number_and_shown_to_libraries() -> None:

@@ -270,7 +270,7 @@ class InlineActor:
                 hook()
             except Exception:
                 traceback.print_exc()
-        text = NO_HANDLES if self._leaving else "it left by itself (exit_actor or sys.exit(0))"
+        text = NO_HANDLES if self._leaving else "it left by itself: exit_actor() or sys.exit(0) was called"
         self.end(self.died(text))
 
     def crash(self, task: Task, how: str) -> None:

@@ -51,6 +51,9 @@ def serve(construct: Callable[[], Handlers], queues: dict[str, int], spec: Class
     main = services.pop(DEFAULT_GROUP)
     everything = [main, *services.values()]
     main.enter_thread()
+    _kernel.set_parent_variable(context.parent)
+    # Whoever calls exit_actor may be a task of the loop's that no call waits for.
+    context.process.on_exit_requested = main.leave_soon
     handlers = main.loop.run_until_complete(_construct(construct))
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
@@ -130,7 +133,8 @@ class Service:
         assert self._handlers is not None
         try:
             call, target = self._load(self._handlers, task)
-            context.current.set(context.Execution(task.record, call))
+            context.current.set(context.Execution(task.record, call, task.uid))
+            context.parent.set(task.uid)
             args = task.args()
             if not isinstance(args, tuple):
                 self._handlers.inherited(task, args)
@@ -139,7 +143,7 @@ class Service:
             if task.streaming:
                 await self._stream(task, result, call)
                 return
-            if hasattr(result, "__await__"):
+            if hasattr(result, "__await__") and not isinstance(result, _kernel.ObjectRef):
                 result = await result
             if task.num_returns == 1 and not call.returns_dynamic:
                 task.complete(result)
@@ -211,6 +215,10 @@ class Service:
     def _leave_if_done(self) -> None:
         if any(service._terminated for service in self._everything) and all(service.is_idle() for service in self._everything):
             self.leave()
+
+    def leave_soon(self) -> None:
+        """The actor ends as soon as its loop is free. From any thread."""
+        self.loop.call_soon_threadsafe(self.leave)
 
     def leave(self) -> None:
         """The actor ends by itself."""

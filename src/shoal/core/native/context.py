@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ class Process:
     is_async_actor: bool = False
     restarts: int = 0
     should_exit: bool = False
+    on_exit_requested: Callable[[], None] = lambda: None  # exit_actor() was called somewhere in this process
     placement_group: bytes | None = None
     captures_child_tasks: bool = False
     runtime_env: dict[str, Any] = field(default_factory=dict)
@@ -60,10 +62,15 @@ class Execution:
 
     record: int
     call: Call
+    uid: int = 0
+    """Says whether the record is still this execution's: a task of an event loop may outlive the call that started it."""
 
 
 current: ContextVar[Execution | None] = ContextVar("shoal_execution", default=None)
 """Set by the slow path and by async actors; the kernel's own loop only notes the record."""
+
+parent: ContextVar[int] = ContextVar("shoal_parent", default=0)
+"""The uid of the call under way on an event loop, where the kernel does not know it by the thread."""
 
 calls_by_function: dict[int, Call] = {}
 """What this worker has loaded, by the uid of the call record."""
@@ -114,13 +121,27 @@ def _function_name(call: Call) -> str:
     return f"{place.class_path}.{call.method}" if place.class_path else call.method or call.name
 
 
+def _facts_of_ended_call(execution: Execution) -> dict[str, Any]:
+    """What can be told when nobody refers to the call any more."""
+    place = here()
+    assert place.actor_id is not None
+    return {
+        "task_id": struct.pack(">Q", execution.uid) + place.actor_id,
+        "task_name": execution.call.task_name,
+        "task_function_name": _function_name(execution.call),
+        "is_canceled": False,
+    }
+
+
 def _execution_facts() -> dict[str, Any]:
     record, place = current_record(), here()
     if not record:
         return {}
+    execution = current.get()
+    if execution is not None and execution.uid and _kernel.record_uid(record) != execution.uid:
+        return _facts_of_ended_call(execution)
     ref = _kernel.hold(record)
     call = calls_by_function.get(_kernel.function_ref(record).uid) if _kernel.record_name(record) else None
-    execution = current.get()
     call = execution.call if execution is not None else call
     return {
         "task_id": ref.binary()[:24],

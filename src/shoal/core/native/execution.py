@@ -64,6 +64,8 @@ class Handlers:
                 result = target(*args[0], **args[1])
                 if task.streaming:
                     stream(task, result, call)
+                elif task.cancelled and is_call(task):
+                    fail_cancelled(task)
                 else:
                     self.finish_value(task, call, result)
         except BaseException as error:
@@ -295,6 +297,11 @@ def retry(task: Task) -> None:
             fail_cancelled(task)
 
 
+def is_call(task: Task) -> bool:
+    """Whether it is a call of an actor's method. Cancelled, it has no value, whatever the method made of it."""
+    return _kernel.record_kind(task.record) in context.ACTOR_CALLS
+
+
 def fail_cancelled(task: Task) -> None:
     """Seals a task that was cancelled while it ran: the error is both a TaskCancelledError and the RayTaskError of what ran."""
     call = context.calls_by_function.get(task.function_uid)
@@ -317,7 +324,10 @@ def stream(task: Task, result: Iterable[Any], call: Call) -> None:
             item = next(iterator)
             task.yield_item(item)
         except StopIteration:
-            task.complete(None)
+            if task.cancelled and is_call(task):
+                fail_cancelled(task)
+            else:
+                task.complete(None)
             return
         except (ActorExit, SystemExit, KeyboardInterrupt):
             raise

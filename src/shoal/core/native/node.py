@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
+from shoal.core.accelerators import visibility_variable
 from shoal.core.native import messages
 from shoal.core.native.control import ControlClient
 from shoal.exceptions import RayError
@@ -88,10 +89,15 @@ class WorkerNode(Node):
         self.control = LazyControl(self.session_folder, slot)
 
     def assigned(self) -> dict[str, Any]:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        gpus: list[Any] = [int(each) if each.isdigit() else each for each in visible.split(",") if each]
         row = self.control.request(messages.GetWorkerInfo(slot=self.slot))
-        return {"accelerator_ids": {"GPU": gpus}, "assigned_resources": dict(row.resources)}
+        ids = {family: _visible(family) for family in {*row.devices, "GPU"}}
+        return {"accelerator_ids": ids, "assigned_resources": dict(row.resources)}
+
+
+def _visible(family: str) -> list[int | str]:
+    """The devices of a family that this process may use: numbers, or the names that the vendor gives them."""
+    visible = os.environ.get(visibility_variable(family), "")
+    return [int(each) if each.isdigit() else each for each in visible.split(",") if each]
 
 
 class LazyControl:

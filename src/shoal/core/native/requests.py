@@ -66,7 +66,9 @@ def _current_actor(_engine: NativeEngine) -> Any:
 
 
 def _actor_should_exit(_engine: NativeEngine) -> None:
-    context.here().should_exit = True
+    place = context.here()
+    place.should_exit = True
+    place.on_exit_requested()
 
 
 def _object_facts(engine: NativeEngine, ref: Any) -> dict[str, Any]:

@@ -97,23 +97,29 @@ def _job_facts(options: InitOptions, namespace: str, job: int) -> dict[str, Any]
         facts = {"namespace": namespace, "id": job, "import_path": import_path()}
     if options.code_search_path:
         facts["code_search_path"] = options.code_search_path
+    if _actors_are_detached(options):
+        facts["actors_are_detached"] = True
     if options.logging_config is not None:
         facts["logging"] = options.logging_config.to_dict()
     return facts
+
+
+def _actors_are_detached(options: InitOptions) -> bool:
+    """Those of the job that do not say what they are."""
+    return options.job_config is not None and options.job_config.default_actor_lifetime == "detached"
 
 
 def _engine(options: InitOptions, control: ControlClient, node: Node, namespace: str, job: int) -> NativeEngine:
     from shoal.core.native.engine import NativeEngine
 
     _kernel.set_slot_job(_kernel.my_slot(), job)
-    lifetime = options.job_config.default_actor_lifetime if options.job_config else None
     engine = NativeEngine(
         control,
         node,
         namespace=namespace,
         job=job,
         job_env=options.effective_runtime_env,
-        actors_are_detached=lifetime == "detached",
+        actors_are_detached=_actors_are_detached(options),
         job_facts=_job_facts(options, namespace, job),
     )
     engine.preload()

@@ -106,6 +106,7 @@ def _become_worker(slot: int, *, namespace: str | None) -> NativeEngine:
         namespace=str(job.get("namespace", facts.get("namespace", ""))) if namespace is None else namespace,
         job=int(job.get("id", facts.get("job_id", 1))),
         job_env=RuntimeEnv(_validate=False, **process.runtime_env),  # what is started here inherits it
+        actors_are_detached=bool(job.get("actors_are_detached")),
         job_facts=job,
     )
     session.adopt(engine)
