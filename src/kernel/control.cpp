@@ -522,7 +522,7 @@ static void set_hooks(nb::dict d) {
   };
   hooks = {get("serialize"), get("raise_error"), get("store_full"), get("get"),         get("put"),
            get("wait"),      get("loads"),       get("stream"),     get("not_attached"), get("ref_of"),
-           get("not_sent")};
+           get("not_sent"),  get("long_wait")};
 }
 
 static void add_daemon_functions(nb::module_& m) {
@@ -711,6 +711,6 @@ NB_MODULE(_kernel, m) {
   add_queue_functions(m);
   add_record_functions(m);
   if (!add_ref_type(m.ptr()) || !add_nested_refs(m.ptr()) || !add_views() || !add_submitter(m.ptr()) || !add_work(m.ptr()) || !add_objects(m.ptr()) ||
-      !add_watch(m.ptr()))
+      !add_watch(m.ptr()) || !add_obstacles(m.ptr()))
     throw nb::python_error();
 }

@@ -19,6 +19,7 @@ static bool wait_all(const std::vector<u32>& records, i64 deadline, bool* timed_
     return 0;
   };
   size_t looked = 0;
+  LongWait all{records.data(), records.size(), records.size()};
   for (size_t k = records.size(); k-- > 0;) {
     u32 i = records[k];
     while (!arena->sealed(i)) {
@@ -32,7 +33,7 @@ static bool wait_all(const std::vector<u32>& records, i64 deadline, bool* timed_
       i64 slice = i64(now_ns()) + 1'000'000'000;
       i64 until = deadline >= 0 && deadline < slice ? deadline : slice;
       Arena::Wait w;
-      if (!waiting([&] { return arena->wait_sealed(i, until); }, &w)) return false;
+      if (!waiting([&] { return arena->wait_sealed(i, until); }, &w, deadline < 0 ? &all : nullptr)) return false;
       if (w == Arena::Wait::kTimedOut && until == deadline) {
         *timed_out = true;
         return true;
@@ -96,7 +97,8 @@ static PyObject* get(PyObject*, PyObject* const* args, Py_ssize_t n, PyObject* n
       u32 i = ref_record(what);
       if (!arena->sealed(i)) {
         Arena::Wait w;
-        if (!waiting([&] { return arena->wait_sealed(i, -1); }, &w)) return nullptr;
+        LongWait one{&i, 1, 1};
+        if (!waiting([&] { return arena->wait_sealed(i, -1); }, &w, &one)) return nullptr;
       }
       return get_value(i);
     }
@@ -172,7 +174,8 @@ static PyObject* wait_records(PyObject* list, const std::vector<u32>& records, P
   if (found < wanted) {
     i64 deadline = deadline_of(timeout_s);
     Arena::Wait w;
-    if (!waiting([&] { return arena->wait_some(records, u32(wanted), deadline); }, &w)) return nullptr;
+    LongWait some{records.data(), records.size(), size_t(wanted)};
+    if (!waiting([&] { return arena->wait_some(records, u32(wanted), deadline); }, &w, deadline < 0 ? &some : nullptr)) return nullptr;
   }
   return split(list, records, wanted);
 }
@@ -246,7 +249,8 @@ static PyObject* next_item(PyObject*, PyObject* args) {
     if (u32 item = arena->pop_unread(i)) return adopt_ref(item);
     if (sealed) Py_RETURN_NONE;
     Arena::Wait w;
-    if (!waiting([&] { return arena->wait_some({i}, 1, deadline); }, &w)) return nullptr;
+    LongWait item{&i, 1, 1};
+    if (!waiting([&] { return arena->wait_some({i}, 1, deadline); }, &w, deadline < 0 ? &item : nullptr)) return nullptr;
     if (w == Arena::Wait::kTimedOut) {
       PyErr_SetString(PyExc_TimeoutError, "no item yet");
       return nullptr;

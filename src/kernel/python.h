@@ -27,6 +27,7 @@ struct Hooks {
   PyObject* not_attached;    // () -> raises
   PyObject* ref_of;          // (id: bytes) -> ObjectRef
   PyObject* not_sent;        // (error of an argument, the submitter's check) -> the error to raise
+  PyObject* long_wait;       // ([(record, uid)], how many of them are needed): an execution waits, and may never stop -> raises if so
 };
 extern Hooks hooks;
 
@@ -95,10 +96,21 @@ extern thread_local u64 current_uid;  // of this thread's execution; 0 = none
 bool find_parent(u64* uid);
 bool add_objects(PyObject* module);
 bool add_watch(PyObject* module);
+bool add_obstacles(PyObject* module);
 void add_control(PyObject* module);
 
+// What an execution waits for without a deadline. Looked at now and then while it sleeps: the daemon is told, so that waits that
+// form a circle end in an error. `need`: how many of the records must be sealed, or have an item.
+struct LongWait {
+  const u32* records;
+  size_t count;
+  size_t need;
+  u32 looks{0};
+  bool look();  // false: an exception is set
+};
+
 // Runs a wait without the GIL and lets Python's signal handlers run in between. False: an exception is set.
-template <class F> bool waiting(F wait, Arena::Wait* result) {
+template <class F> bool waiting(F wait, Arena::Wait* result, LongWait* long_wait = nullptr) {
   for (;;) {
     Arena::Wait w;
     Py_BEGIN_ALLOW_THREADS
@@ -113,6 +125,7 @@ template <class F> bool waiting(F wait, Arena::Wait* result) {
       *result = w;
       return true;
     }
+    if (long_wait && !long_wait->look()) return false;
   }
 }
 

@@ -139,6 +139,10 @@ def wait_doorbell(timeout_s: float) -> bool: ...  # releases the GIL; True when 
 def ring_doorbell() -> None: ...
 
 # ------------------------------------------------------------------ records
+def obstacle(record: int, uid: int) -> tuple[int, list[tuple[int, int]]]:
+    """Why the record is not sealed, with the (record, uid) of what holds it up. 0: it is sealed, or something goes on that will seal
+    it, or nobody knows. 1: it runs. 2: it waits for another. 3: it is queued behind these executions of its actor."""
+
 def record_state(record: int) -> int: ...
 def record_retries(record: int) -> int:
     """Of a task or call: how often it may still run again. -1: without limit."""

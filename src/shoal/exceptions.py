@@ -308,6 +308,10 @@ class TaskUnschedulableError(_MessageError):
         return f"The task is not schedulable: {self.message}"
 
 
+class DeadlockError(RayError):
+    """A wait that can never end, since what it waits for waits for it; the message names who waits for whom."""
+
+
 class ActorUnschedulableError(_MessageError):
     """The actor can never be placed; the message says what is missing."""
 

@@ -30,6 +30,13 @@ def task_facts(record: int) -> tuple[str, int]:
     return _kernel.record_name(record), _kernel.record_retries(record)
 
 
+def describe_execution(execution: tuple[int, int]) -> str:
+    """Its name, with the process that runs it."""
+    slot = _kernel.running_slot(*execution)
+    name = _kernel.record_name(execution[0])
+    return f"{name} (pid {_kernel.slot_state(slot).pid})" if slot else name
+
+
 def dead_tasks(tasks: list[Any]) -> list[DeadTaskSeen]:
     return [
         DeadTaskSeen(

@@ -23,9 +23,10 @@ from shoal.core.native import messages as m
 from shoal.core.native import session_folder
 from shoal.core.native.spill_folders import SpillFolders
 from shoal.node import leftovers
-from shoal.node.arena_view import dead_tasks, look, task_facts
+from shoal.node.arena_view import dead_tasks, describe_execution, look, task_facts
 from shoal.node.brain import Brain
 from shoal.node.clients import Clients
+from shoal.node.deadlocks import Deadlocks
 from shoal.node.event_loop import EventLoop, Timer
 from shoal.node.events import (
     ActorInitFailed,
@@ -86,6 +87,7 @@ class Daemon:
         self.clients = Clients(self, arena_fd, driver, driver_slot)
         self.executor = Executor(self)
         self.lists = StateLists(self)
+        self.deadlocks = Deadlocks(_kernel, describe_execution)
         self.guard = MemoryGuard.from_environment(os.environ)
         self.brain.memory_retries.limit = self.guard.task_retries
         self._lock = session_folder.lock(config["session_folder"])
@@ -234,6 +236,9 @@ class Daemon:
         elif isinstance(message, (m.KillWorkerRunning, m.InterruptTask)):
             self._end_task(message)
             self.clients.reply(client, request_id, m.Done())
+        elif isinstance(message, m.StillWaiting):
+            wrong = self.deadlocks.still_waiting(slot, message, self.loop.time())
+            self.clients.reply(client, request_id, m.Failure("deadlock", wrong) if wrong else m.Done())
         elif isinstance(message, m.ListState):
             self.clients.reply(client, request_id, self.lists.rows(message.kind, message.limit))
         else:

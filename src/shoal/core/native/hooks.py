@@ -90,6 +90,21 @@ def not_sent(error: TypeError, check: Check | None) -> TypeError:
     return error.named("put value") if check is None else error.named("argument", f" for a task or actor {check.subject}")
 
 
+def long_wait(awaited: list[tuple[int, int]], need: int) -> None:
+    """Raises DeadlockError when this execution's wait for ``need`` of the records (with their uids) can never end."""
+    from shoal.core.native.control import RequestFailed
+    from shoal.core.native.engine import NativeEngine
+    from shoal.core.native.messages import StillWaiting
+
+    record = _kernel.current_record()
+    engine = session.require_engine()
+    assert isinstance(engine, NativeEngine), "records are waited for in native sessions only"
+    try:
+        engine.control.request(StillWaiting(record, _kernel.record_uid(record), awaited, need))
+    except RequestFailed as failure:
+        raise exceptions.DeadlockError(str(failure)) from None
+
+
 def install() -> None:
     """Gives the kernel its hooks. Done once, when the package is imported."""
     _kernel.set_hooks(
@@ -105,5 +120,6 @@ def install() -> None:
             "not_attached": not_attached,
             "ref_of": ref_of,
             "not_sent": not_sent,
+            "long_wait": long_wait,
         }
     )

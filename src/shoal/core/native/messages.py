@@ -134,6 +134,16 @@ class InterruptTask(Message):
     uid: int
 
 
+class StillWaiting(Message):
+    """An execution waits for ``need`` of the records ``awaited`` (each with its uid), and has no time limit. Fails with "deadlock"
+    when the wait can never end."""
+
+    record: int
+    uid: int
+    awaited: list[tuple[int, int]]
+    need: int
+
+
 class ClusterResources(Message):
     pass
 
@@ -244,6 +254,7 @@ Request = (
     | GetWorkerInfo
     | KillWorkerRunning
     | InterruptTask
+    | StillWaiting
     | ClusterResources
     | AvailableResources
     | Nodes
@@ -371,7 +382,7 @@ class Rows(Message):
 
 class Failure(Message):
     """The request was refused. ``kind`` is one word for programs: infeasible, name_taken, not_found, removed, invalid,
-    ended. INTERNAL: it was not refused, the daemon made a mistake."""
+    ended, deadlock. INTERNAL: it was not refused, the daemon made a mistake."""
 
     kind: str
     message: str
