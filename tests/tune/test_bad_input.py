@@ -53,7 +53,11 @@ def test_an_unknown_metric_names_the_reported_ones_and_keeps_results(tmp_path: P
 
 def test_a_nan_is_no_best_result(tmp_path: Path) -> None:
     analysis = run(
-        lambda config: {"score": config["x"]}, tmp_path, config={"x": tune.grid_search([float("nan"), 1.0])}, metric="score"
+        lambda config: {"score": config["x"]},
+        tmp_path,
+        config={"x": tune.grid_search([float("nan"), 1.0])},
+        metric="score",
+        mode="max",
     )
     assert analysis.best_config == {"x": 1.0}
 
@@ -108,3 +112,95 @@ def test_report_outside_of_a_trial_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="inside of a trial"):
         tune.report({"score": 1})
     assert tune.get_checkpoint() is None
+
+
+def test_without_a_mode_nobody_guesses_which_is_best(tmp_path: Path) -> None:
+    analysis = run(one, tmp_path, metric="score")
+    with pytest.raises(ValueError, match="best_trial needs a metric and a mode.*mode=None"):
+        analysis.best_config
+    with pytest.raises(ValueError, match="mode must be 'min' or 'max' when OptunaSearch searches for a metric"):
+        run(one, tmp_path, metric="score", search_alg="optuna", config={"x": tune.uniform(0, 1)})
+    with pytest.raises(ValueError, match="needs a metric and a mode"):
+        run(one, tmp_path, metric="score", scheduler="asha")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: tune.uniform(0, float("inf")), "uniform needs an upper bound, but got upper=inf"),
+        (lambda: tune.uniform(float("-inf"), 0), "uniform needs a lower bound, but got lower=-inf"),
+        (lambda: tune.uniform(float("nan"), 1), "bounds must be numbers, but got lower=nan"),
+        (lambda: tune.loguniform(0, 1), "loguniform needs a lower bound > 0, but got lower=0"),
+        (lambda: tune.loguniform(1, float("inf")), "loguniform needs an upper bound, but got upper=inf"),
+        (lambda: tune.randint(3, 3), "upper must be > lower, but got lower=3, upper=3"),
+        (lambda: tune.quniform(0, 1, 0), "q must be > 0, but got q=0"),
+        (lambda: tune.randn(0, 0), "sd must be > 0, but got sd=0"),
+        (lambda: tune.choice([]), "categories must hold at least one value"),
+    ],
+)
+def test_a_space_that_is_empty_or_without_end_is_refused(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_metric_that_is_no_number_is_named_with_its_value(tmp_path: Path) -> None:
+    with pytest.raises(tune.TuneError, match="needs the metric 'score' as a number, but trial .* has reported 'high'"):
+        run(lambda config: {"score": "high"}, tmp_path, metric="score", mode="max")
+
+
+def test_a_trainable_that_never_reports_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(tune.TuneError, match="needs the metric 'score', but none of its 2 trials has reported anything"):
+        run(lambda config: None, tmp_path, metric="score", mode="max", num_samples=2)
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median_stopping_rule", "pbt"])
+def test_a_nan_is_the_worst_for_every_scheduler(scheduler: str, tmp_path: Path) -> None:
+    arguments = {
+        "asha": {"max_t": 4, "grace_period": 1, "reduction_factor": 2},
+        "hyperband": {"max_t": 4, "reduction_factor": 2},
+        "median_stopping_rule": {"grace_period": 1, "min_samples_required": 2, "time_attr": "training_iteration"},
+        "pbt": {"perturbation_interval": 2, "hyperparam_mutations": {"x": [1.0, 2.0]}, "time_attr": "training_iteration"},
+    }[scheduler]
+    made = tune.create_scheduler(scheduler, **arguments)
+    analysis = run(
+        Counts,
+        tmp_path,
+        config={"x": tune.grid_search([2.0, 1.0, float("nan"), 3.0])},
+        scheduler=made,
+        metric="score",
+        mode="max",
+        stop={"training_iteration": 4},
+        max_concurrent_trials=4 if scheduler == "hyperband" else 1,
+    )
+    assert analysis.best_result["score"] >= 8 and analysis.best_config["x"] in (1.0, 2.0, 3.0)
+    for trial in analysis.trials:
+        if trial.config["x"] != trial.config["x"] and scheduler in ("asha", "hyperband"):
+            assert trial.last_result["training_iteration"] < 4
+
+
+class Counts(tune.Trainable):
+    def setup(self, config: dict) -> None:
+        self.total = 0.0
+
+    def step(self) -> dict:
+        self.total += self.config["x"]
+        return {"score": self.total}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict:
+        return {"total": self.total}
+
+    def load_checkpoint(self, checkpoint: dict) -> None:
+        self.total = checkpoint["total"]
+
+
+def test_results_that_were_finished_before_a_trial_asks_for_too_much_are_kept(tmp_path: Path) -> None:
+    asks = tune.with_resources(one, lambda config: {"cpu": config["cpus"]})
+    tuner = tune.Tuner(
+        asks,
+        param_space={"cpus": tune.grid_search([1, 512])},
+        run_config=tune.RunConfig(name="kept", storage_path=str(tmp_path), verbose=0),
+    )
+    with pytest.raises(InfeasibleTrialError, match=r"asks for \{'CPU': 512.*cluster has .*'CPU': 2"):
+        tuner.fit()
+    kept = tune.Tuner.restore(str(tmp_path / "kept"), asks).get_results()
+    assert [result.metrics.get("score") for result in kept] == [1, None] and kept.num_terminated == 1

@@ -35,7 +35,7 @@ def test_whatever_a_function_does_with_a_number_is_reported(tmp_path: Path) -> N
         (generates, "score", 2, 2),
         (reports_in_every_spelling, "score", 4, 4),
     ):
-        analysis = tune.run(function, metric=metric, storage_path=str(tmp_path), verbose=0)
+        analysis = tune.run(function, metric=metric, mode="max", storage_path=str(tmp_path), verbose=0)
         assert analysis.best_result[metric] == last
         assert analysis.best_result["training_iteration"] == count
         assert analysis.best_trial.status == "TERMINATED"
@@ -125,6 +125,7 @@ def test_a_class_steps_is_checkpointed_and_cleans_up(tmp_path: Path) -> None:
         config={"x": tune.grid_search([1, 2])},
         stop={"training_iteration": 4},
         metric="score",
+        mode="max",
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=2, checkpoint_at_end=True, num_to_keep=1),
         storage_path=str(tmp_path),
         verbose=0,

@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import uniform
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from shoal import tune
 from shoal.tune.sklearn import TuneGridSearchCV, TuneSearchCV
 
 pytestmark = pytest.mark.usefixtures("cluster")
+
+
+_RANDOM = {"check_estimators_pickle", "check_n_features_in", "check_dict_unchanged", "check_regressors_train"}
+
+
+def checks_of(estimator: Any) -> list[tuple[Any, Any]]:
+    """scikit-learn's checks, without those of array libraries, which estimators may leave alone and which skip themselves."""
+    found = estimator_checks_generator(estimator)
+    return [(one, check) for one, check in found if "array_api" not in getattr(check, "func", check).__name__]
+
+
+# As scikit-learn checks its own searches: two values, two folds.
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    checks_of(TuneGridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=2)),
+    ids=lambda value: getattr(getattr(value, "func", None), "__name__", type(value).__name__),
+)
+def test_a_grid_search_is_an_estimator(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def test_a_random_search_is_an_estimator() -> None:
+    search = TuneSearchCV(Ridge(), {"alpha": [0.1, 1]}, n_trials=2, cv=2, random_state=0)
+    checks = {getattr(check, "func", check).__name__: check for _, check in checks_of(search)}
+    for name in sorted(_RANDOM):
+        checks[name](clone(search))
 
 
 def test_a_grid_search_finds_what_grid_search_cv_finds() -> None:
@@ -24,14 +53,68 @@ def test_a_grid_search_finds_what_grid_search_cv_finds() -> None:
     theirs = GridSearchCV(SVC(), grid, cv=3).fit(x, y)
     assert ours.best_params_ == theirs.best_params_
     assert ours.best_score_ == pytest.approx(theirs.best_score_)
-    by_parameters = {
-        str(sorted(p.items())): s for p, s in zip(ours.cv_results_["params"], ours.cv_results_["mean_test_score"], strict=True)
-    }
-    for parameters, score in zip(theirs.cv_results_["params"], theirs.cv_results_["mean_test_score"], strict=True):
-        assert by_parameters[str(sorted(parameters.items()))] == pytest.approx(score)
+    assert ours.cv_results_["params"] == theirs.cv_results_["params"]
+    for name in ("mean_test_score", "std_test_score", "split1_test_score", "rank_test_score"):
+        assert ours.cv_results_[name] == pytest.approx(theirs.cv_results_[name])
     assert (ours.predict(x) == theirs.predict(x)).all()
     assert ours.score(x, y) == theirs.score(x, y)
     assert is_classifier(ours) and not hasattr(ours, "predict_proba") and clone(ours).param_grid == grid
+
+
+def test_several_grids_are_searched_like_one() -> None:
+    x, y = load_iris(return_X_y=True)
+    grids = [{"kernel": ["linear"], "C": [0.1, 1.0]}, {"kernel": ["rbf"], "gamma": [0.1]}]
+    ours = TuneGridSearchCV(SVC(), grids, cv=2).fit(x, y)
+    theirs = GridSearchCV(SVC(), grids, cv=2).fit(x, y)
+    assert ours.cv_results_["params"] == theirs.cv_results_["params"]
+    assert ours.cv_results_["param_gamma"].mask.tolist() == [True, True, False]
+    assert ours.best_params_ == theirs.best_params_
+
+
+class Pickles(np.ndarray):
+    """Counts how often it is pickled in this process."""
+
+    count = 0
+
+    def __reduce__(self) -> Any:
+        type(self).count += 1
+        return super().__reduce__()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        type(self).count += 1
+        return super().__reduce_ex__(protocol)
+
+
+def test_the_data_is_handed_over_once_for_all_trials() -> None:
+    x, y = load_iris(return_X_y=True)
+    counted = x.view(Pickles)
+    TuneGridSearchCV(SVC(), {"C": [0.01, 0.1, 1.0, 10.0, 100.0]}, cv=2, refit=False).fit(counted, y)
+    assert 1 <= Pickles.count <= 3
+
+
+@pytest.mark.parametrize("optimizer", ["optuna", "hyperopt"])
+def test_a_search_can_learn(optimizer: str) -> None:
+    x, y = load_iris(return_X_y=True)
+    space = {"C": tune.loguniform(1e-3, 1e2), "kernel": ["linear", "rbf"]}
+    search = TuneSearchCV(SVC(), space, n_trials=4, search_optimization=optimizer, cv=2).fit(x, y)
+    assert len(search.cv_results_["params"]) == 4 and set(search.best_params_) == {"C", "kernel"}
+
+
+def test_failing_fits_score_nan_or_raise_like_there() -> None:
+    x, y = load_iris(return_X_y=True)
+    grid = {"C": [-1.0, 1.0]}
+    search = TuneGridSearchCV(SVC(), grid, cv=2).fit(x, y)
+    assert np.isnan(search.cv_results_["mean_test_score"][0]) and search.best_params_ == {"C": 1.0}
+    with pytest.raises(ValueError, match="'C' parameter"):
+        TuneGridSearchCV(SVC(), grid, cv=2, error_score="raise").fit(x, y)
+
+
+def test_without_refit_there_is_no_prediction() -> None:
+    x, y = load_iris(return_X_y=True)
+    search = TuneGridSearchCV(SVC(), {"C": [1.0]}, cv=2, refit=False).fit(x, y)
+    assert search.best_score_ > 0.9
+    with pytest.raises(AttributeError, match="predict needs refit=True, but got refit=False"):
+        search.predict(x)
 
 
 def test_a_random_search_takes_lists_domains_and_distributions() -> None:

@@ -34,6 +34,7 @@ def prepare_search(
     if isinstance(search_alg, BasicVariantGenerator):
         _check_space(config)
         return search_alg, config
+    _check_mode_known(getattr(search_alg, "searcher", None), metric, mode)
     space = dict(config)
     more = {key: value for key, value in experiment.public_spec.items() if key != "config"}
     taken = set_search_properties_backwards_compatible(search_alg.set_search_properties, metric, mode, space, **more)
@@ -46,6 +47,16 @@ def prepare_search(
             )
         return search_alg, without_unresolved(config)
     return search_alg, config
+
+
+def _check_mode_known(searcher: Any, metric: str | None, mode: str | None) -> None:
+    """Raises ValueError for one of our searchers that would have to guess whether more or less of the metric is better."""
+    ours = type(searcher).__module__.startswith("shoal.tune.search.") and not type(searcher).__name__.startswith("_")
+    if ours and (metric or searcher.metric) and mode is None and searcher.mode is None:
+        raise ValueError(
+            f"mode must be 'min' or 'max' when {type(searcher).__name__} searches for a metric, "
+            f"but got metric={metric!r}, mode=None"
+        )
 
 
 def _limited(search_alg: Any, max_concurrent_trials: int) -> Any:

@@ -19,33 +19,43 @@ from shoal.tune.trainable.with_parameters import with_parameters
 from shoal.tune.tuner import Tuner
 
 _sklearn = import_extra("sklearn.base", "TuneGridSearchCV", package="scikit-learn")
+_selection = import_extra("sklearn.model_selection", "TuneGridSearchCV", package="scikit-learn")
 _available_if = import_extra("sklearn.utils.metaestimators", "TuneGridSearchCV", package="scikit-learn").available_if
 
+_PARAMETERS = "parameters"  # where a configuration holds the estimator's parameters
 
-def _best_has(name: str) -> Any:
-    """A method of the search that is there when the estimator has it."""
 
-    def check(search: Any) -> bool:
+def _delegated(name: str) -> Any:
+    """A method of the search that calls the best estimator's, and is there when the estimator has one."""
+
+    def is_there(search: Any) -> bool:
         getattr(search.best_estimator_ if hasattr(search, "best_estimator_") else search.estimator, name)
         return True
 
-    return _available_if(check)
+    def method(self: Any, X: Any) -> Any:  # noqa: N803
+        self._check_refit(name)
+        return getattr(self.best_estimator_, name)(X)
+
+    method.__name__ = name
+    method.__doc__ = f"``{name}`` of the best estimator; raises AttributeError without ``refit``."
+    return _available_if(is_there)(method)
 
 
 class _TuneSearch(_sklearn.MetaEstimatorMixin, _sklearn.BaseEstimator):  # type: ignore[misc,name-defined]
     """What both searches share. After ``fit``: ``best_params_``, ``best_score_``, ``best_index_``, ``best_estimator_`` (with
-    ``refit``), ``cv_results_``, ``scorer_``, ``n_splits_``, ``refit_time_``, ``analysis_``."""
+    ``refit``), ``cv_results_``, ``scorer_``, ``n_splits_``, ``refit_time_``."""
 
-    estimator: Any
-    scoring: Any
-    n_jobs: int | None
-    refit: bool
-    cv: Any
-    verbose: int
-    error_score: Any
-    return_train_score: bool
-    max_concurrent_trials: int | None
-    time_budget_s: float | None
+    def __init__(self, estimator: Any, **settings: Any) -> None:
+        self.estimator = estimator
+        self.scoring = settings["scoring"]
+        self.n_jobs: int | None = settings["n_jobs"]
+        self.refit: bool = settings["refit"]
+        self.cv = settings["cv"]
+        self.verbose: int = settings["verbose"]
+        self.error_score = settings["error_score"]
+        self.return_train_score: bool = settings["return_train_score"]
+        self.max_concurrent_trials: int | None = settings["max_concurrent_trials"]
+        self.time_budget_s: float | None = settings["time_budget_s"]
 
     def _space(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -59,11 +69,10 @@ class _TuneSearch(_sklearn.MetaEstimatorMixin, _sklearn.BaseEstimator):  # type:
         Raises ValueError when none was evaluated, and the trial's own error when one has failed.
         """
         from sklearn.metrics import check_scoring
-        from sklearn.model_selection import check_cv
         from sklearn.utils import indexable
 
         X, y, groups = indexable(X, y, groups)  # noqa: N806
-        splitter = check_cv(self.cv, y, classifier=_sklearn.is_classifier(self.estimator))
+        splitter = _selection.check_cv(self.cv, y, classifier=_sklearn.is_classifier(self.estimator))
         self.scorer_ = check_scoring(self.estimator, scoring=self.scoring)
         splits = list(splitter.split(X, y, groups))
         self.n_splits_ = len(splits)
@@ -101,7 +110,9 @@ class _TuneSearch(_sklearn.MetaEstimatorMixin, _sklearn.BaseEstimator):  # type:
         results = [result.metrics for result in grid if "mean_test_score" in result.metrics]
         if not results:
             raise ValueError("no configuration was evaluated: the time budget was too short, or the space is empty")
-        columns: dict[str, Any] = {"params": [result["config"] for result in results]}
+        if all("fit_failure" in result for result in results):
+            raise ValueError(results[0]["fit_failure"])
+        columns: dict[str, Any] = {"params": [result["config"][_PARAMETERS] for result in results]}
         for name in sorted({name for result in results for name in result if name.endswith(("_score", "_time"))}):
             columns[name] = np.array([result[name] for result in results])
         for name in sorted({name for parameters in columns["params"] for name in parameters}):
@@ -167,44 +178,18 @@ class _TuneSearch(_sklearn.MetaEstimatorMixin, _sklearn.BaseEstimator):  # type:
         self._check_refit("score")
         return float(self.scorer_(self.best_estimator_, X, y))
 
-    @_best_has("predict")  # type: ignore[untyped-decorator]
-    def predict(self, X: Any) -> Any:  # noqa: N803
-        self._check_refit("predict")
-        return self.best_estimator_.predict(X)
-
-    @_best_has("predict_proba")  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: Any) -> Any:  # noqa: N803
-        self._check_refit("predict_proba")
-        return self.best_estimator_.predict_proba(X)
-
-    @_best_has("predict_log_proba")  # type: ignore[untyped-decorator]
-    def predict_log_proba(self, X: Any) -> Any:  # noqa: N803
-        self._check_refit("predict_log_proba")
-        return self.best_estimator_.predict_log_proba(X)
-
-    @_best_has("decision_function")  # type: ignore[untyped-decorator]
-    def decision_function(self, X: Any) -> Any:  # noqa: N803
-        self._check_refit("decision_function")
-        return self.best_estimator_.decision_function(X)
-
-    @_best_has("transform")  # type: ignore[untyped-decorator]
-    def transform(self, X: Any) -> Any:  # noqa: N803
-        self._check_refit("transform")
-        return self.best_estimator_.transform(X)
-
-    @_best_has("inverse_transform")  # type: ignore[untyped-decorator]
-    def inverse_transform(self, X: Any) -> Any:  # noqa: N803
-        self._check_refit("inverse_transform")
-        return self.best_estimator_.inverse_transform(X)
-
-    @_best_has("score_samples")  # type: ignore[untyped-decorator]
-    def score_samples(self, X: Any) -> Any:  # noqa: N803
-        self._check_refit("score_samples")
-        return self.best_estimator_.score_samples(X)
+    predict = _delegated("predict")
+    predict_proba = _delegated("predict_proba")
+    predict_log_proba = _delegated("predict_log_proba")
+    decision_function = _delegated("decision_function")
+    transform = _delegated("transform")
+    inverse_transform = _delegated("inverse_transform")
+    score_samples = _delegated("score_samples")
 
 
 class TuneGridSearchCV(_TuneSearch):
-    """Like scikit-learn's GridSearchCV: each combination of ``param_grid`` (a dictionary of lists) is cross-validated.
+    """Like scikit-learn's GridSearchCV: each combination of ``param_grid`` (a dictionary of lists, or several of
+    them) is cross-validated.
 
     ``scoring``, ``cv``, ``refit``, ``error_score`` and ``return_train_score`` as there (one metric). ``n_jobs``, or
     ``max_concurrent_trials``, limits how many run at a time (None: as many as there are CPUs).
@@ -213,7 +198,7 @@ class TuneGridSearchCV(_TuneSearch):
     def __init__(
         self,
         estimator: Any,
-        param_grid: dict[str, Any],
+        param_grid: Any,
         *,
         scoring: Any = None,
         n_jobs: int | None = None,
@@ -225,22 +210,25 @@ class TuneGridSearchCV(_TuneSearch):
         max_concurrent_trials: int | None = None,
         time_budget_s: float | None = None,
     ) -> None:
-        self.estimator = estimator
-        self.param_grid = param_grid
-        self.scoring = scoring
-        self.n_jobs = n_jobs
-        self.refit = refit
-        self.cv = cv
-        self.verbose = verbose
-        self.error_score = error_score
-        self.return_train_score = return_train_score
-        self.max_concurrent_trials = max_concurrent_trials
-        self.time_budget_s = time_budget_s
+        super().__init__(
+            estimator,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            error_score=error_score,
+            return_train_score=return_train_score,
+            max_concurrent_trials=max_concurrent_trials,
+            time_budget_s=time_budget_s,
+        )
+        self.param_grid: Any = param_grid
 
     def _space(self) -> dict[str, Any]:
-        if not isinstance(self.param_grid, Mapping):
-            raise TypeError(f"param_grid must be a dictionary of lists, but got param_grid={self.param_grid!r}")
-        return {name: grid_search(list(values)) for name, values in self.param_grid.items()}
+        grids = [self.param_grid] if isinstance(self.param_grid, Mapping) else self.param_grid
+        if not isinstance(grids, (list, tuple)) or not all(isinstance(grid, Mapping) for grid in grids):
+            raise TypeError(f"param_grid must be a dictionary of lists, or a list of them, but got param_grid={grids!r}")
+        return {_PARAMETERS: grid_search(list(_selection.ParameterGrid(self.param_grid)))}
 
     def _tune_config(self) -> TuneConfig:
         return TuneConfig(
@@ -276,27 +264,29 @@ class TuneSearchCV(_TuneSearch):
         max_concurrent_trials: int | None = None,
         time_budget_s: float | None = None,
     ) -> None:
-        self.estimator = estimator
+        super().__init__(
+            estimator,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            error_score=error_score,
+            return_train_score=return_train_score,
+            max_concurrent_trials=max_concurrent_trials,
+            time_budget_s=time_budget_s,
+        )
         self.param_distributions = param_distributions
         self.n_trials = n_trials
         self.search_optimization = search_optimization
-        self.scoring = scoring
-        self.n_jobs = n_jobs
-        self.refit = refit
-        self.cv = cv
-        self.verbose = verbose
         self.random_state = random_state
-        self.error_score = error_score
-        self.return_train_score = return_train_score
-        self.max_concurrent_trials = max_concurrent_trials
-        self.time_budget_s = time_budget_s
 
     def _space(self) -> dict[str, Any]:
         if not isinstance(self.param_distributions, Mapping):
             raise TypeError(
                 f"param_distributions must be a dictionary, but got param_distributions={self.param_distributions!r}"
             )
-        return {name: self._domain(name, values) for name, values in self.param_distributions.items()}
+        return {_PARAMETERS: {name: self._domain(name, values) for name, values in self.param_distributions.items()}}
 
     def _domain(self, name: str, values: Any) -> Any:
         if isinstance(values, Domain):
@@ -363,21 +353,27 @@ def _evaluate(
     return_train_score: bool,
 ) -> dict[str, Any]:
     """Cross-validates one configuration: the trial."""
-    from sklearn.model_selection import cross_validate
-
-    configured = _sklearn.clone(estimator).set_params(**_sklearn.clone(config, safe=False))
+    configured = _sklearn.clone(estimator).set_params(**_sklearn.clone(config[_PARAMETERS], safe=False))
     features, target = data
-    found = cross_validate(
-        configured,
-        features,
-        target,
-        cv=splits,
-        scoring=scorer,
-        params=fit_params or None,
-        error_score=error_score,
-        return_train_score=return_train_score,
-    )
-    metrics: dict[str, Any] = {}
+    try:
+        found = _selection.cross_validate(
+            configured,
+            features,
+            target,
+            cv=splits,
+            scoring=scorer,
+            params=fit_params or None,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+    except ValueError as error:
+        if error_score == "raise" or "fits failed" not in str(error):
+            raise
+        # scikit-learn's own searches also go on with the other configurations when one fails on all folds.
+        nothing = [error_score] * len(splits)
+        names = ["test_score", "fit_time", "score_time", *(["train_score"] if return_train_score else [])]
+        found = {"fit_failure": str(error), **dict.fromkeys(names, nothing)}
+    metrics: dict[str, Any] = {"fit_failure": found["fit_failure"]} if "fit_failure" in found else {}
     for name in ("test_score", "train_score"):
         if name in found:
             metrics.update({f"split{index}_{name}": float(score) for index, score in enumerate(found[name])})

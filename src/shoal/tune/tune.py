@@ -19,6 +19,7 @@ from shoal.tune.experiment.experiment import Experiment, _convert_to_experiment_
 from shoal.tune.experiment.trial import Trial
 from shoal.tune.mode import check_mode
 from shoal.tune.progress_reporter import make_reporter
+from shoal.tune.result import TRAINING_ITERATION
 from shoal.tune.run_config import CheckpointConfig, FailureConfig, ResumeConfig, SyncConfig, check_num_samples
 from shoal.tune.setup_run import cluster_resources, prepare_callbacks, prepare_scheduler, prepare_search
 
@@ -62,7 +63,7 @@ def run(
     """Runs all trials of ``run_or_experiment`` (a function of the config, a Trainable class, a registered name or an
     Experiment).
 
-    ``metric`` and ``mode`` are what ``best_config`` and the like use; mode defaults to "max". ``resources_per_trial`` defaults
+    ``metric`` and ``mode`` ("min" or "max") are what ``best_config`` and the like use. ``resources_per_trial`` defaults
     to one CPU. ``resume``: True or "AUTO" go on with an experiment of that ``name``, "+ERRORED" and "+RESTART_ERRORED" (with
     "_ONLY") say what becomes of failed trials. ``verbose``: 0 silent, 1 a table, 2 and more also results.
 
@@ -119,7 +120,7 @@ def run(
         storage_filesystem=experiments[0].storage.remote,
         trials=trials,
         default_metric=metric,
-        default_mode=mode or ("max" if metric else None),
+        default_mode=mode,
     )
 
 
@@ -151,7 +152,6 @@ def _run_one(
     change_directory: bool | None = None,
 ) -> list[Trial]:
     """Runs one experiment to its end and returns its trials."""
-    mode = mode or ("max" if metric else None)
     resources = cluster_resources()
     searcher, left = prepare_search(search_alg, max_concurrent_trials, metric, mode, experiment)
     experiment.spec["config"] = left
@@ -193,7 +193,18 @@ def _run_one(
     runner.run()
     if controller.fatal_error is not None:
         raise controller.fatal_error
+    _check_reported(controller.get_trials(), metric)
     return controller.get_trials()
+
+
+def _check_reported(trials: list[Trial], metric: str | None) -> None:
+    """Raises TuneError when the run has a metric and all of its trials have ended well without a single result."""
+    silent = all(trial.status == Trial.TERMINATED and TRAINING_ITERATION not in trial.last_result for trial in trials)
+    if metric and trials and silent:
+        raise TuneError(
+            f"the run needs the metric {metric!r}, but none of its {len(trials)} trials has reported anything: a trainable "
+            "must call tune.report({...}), or return or yield a dictionary or a number"
+        )
 
 
 def _move_old_state(experiment: Experiment) -> None:

@@ -158,7 +158,7 @@ class Tuner:
                 storage_filesystem=experiment.storage.remote,
                 trials=trials,
                 default_metric=self._tune_config.metric,
-                default_mode=self._tune_config.mode or ("max" if self._tune_config.metric else None),
+                default_mode=self._tune_config.mode,
             )
         )
 

@@ -123,10 +123,14 @@ def test_inner_threads_are_limited() -> None:
 
 def test_scikit_learn_searches_with_it() -> None:
     from sklearn.datasets import load_iris
-    from sklearn.model_selection import cross_val_score
+    from sklearn.model_selection import GridSearchCV, cross_val_score
     from sklearn.svm import SVC
 
     iris = load_iris()
     with joblib.parallel_config(backend="ray", n_jobs=2):
         scores = cross_val_score(SVC(kernel="linear"), iris.data, iris.target, cv=3)
+        parallel = GridSearchCV(SVC(), {"C": [0.01, 1.0], "kernel": ["linear", "rbf"]}, cv=3).fit(iris.data, iris.target)
     assert min(scores) > 0.9
+    alone = GridSearchCV(SVC(), {"C": [0.01, 1.0], "kernel": ["linear", "rbf"]}, cv=3).fit(iris.data, iris.target)
+    assert parallel.best_params_ == alone.best_params_
+    assert list(parallel.cv_results_["mean_test_score"]) == list(alone.cv_results_["mean_test_score"])

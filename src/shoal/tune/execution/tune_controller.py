@@ -395,6 +395,8 @@ class TuneController:
                         f"{who} needs the metric {one!r}, but trial {trial} has reported only {reported} "
                         "(TUNE_DISABLE_STRICT_METRIC_CHECKING=1 lets such results pass)"
                     )
+                if one and not _is_number(flat[one]):
+                    raise TuneError(f"{who} needs the metric {one!r} as a number, but trial {trial} has reported {flat[one]!r}")
 
     def _on_end(self, trial: Trial) -> None:
         result = {**trial.last_result, DONE: True}
@@ -525,6 +527,14 @@ class TuneController:
         for name in {*used, *self._used}:
             assert abs(used.get(name, 0.0) - self._used.get(name, 0.0)) < 1e-6, (name, used, self._used)
         assert set(self._after_save) <= set(self._by_status[Trial.RUNNING])
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, str)
 
 
 def _copied_checkpoint(trial: Trial, source: Checkpoint, name: str) -> Checkpoint:

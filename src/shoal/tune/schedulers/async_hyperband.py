@@ -65,7 +65,7 @@ class AsyncHyperBandScheduler(FIFOScheduler):
         if result[self._time_attr] >= self._max_t and self._stop_last_trials:
             decision = STOP
         else:
-            score = self._sign() * result[self._metric]
+            score = self._score(result)
             decision = self._bracket_of[trial.trial_id].judge(trial.trial_id, result[self._time_attr], score)
         self._num_stopped += decision == STOP
         return decision
@@ -73,7 +73,7 @@ class AsyncHyperBandScheduler(FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         bracket = self._bracket_of.pop(trial.trial_id, None)
         if bracket is not None and self._time_attr in result and self._metric in result:
-            bracket.judge(trial.trial_id, result[self._time_attr], self._sign() * result[self._metric])
+            bracket.judge(trial.trial_id, result[self._time_attr], self._score(result))
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         self._bracket_of.pop(trial.trial_id, None)
@@ -98,7 +98,8 @@ class _Bracket:
             power += 1
 
     def cutoff(self, recorded: dict[str, float]) -> float | None:
-        return float(np.nanpercentile(list(recorded.values()), (1 - 1 / self.factor) * 100)) if recorded else None
+        scores = [score for score in recorded.values() if np.isfinite(score)]
+        return float(np.percentile(scores, (1 - 1 / self.factor) * 100)) if scores else None
 
     def judge(self, trial_id: str, time: float, score: float) -> str:
         for milestone, recorded in self.rungs:

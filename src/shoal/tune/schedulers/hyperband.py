@@ -60,7 +60,7 @@ class HyperBandScheduler(FIFOScheduler):
         if self._time_attr not in result or self._metric not in result:
             return CONTINUE
         bracket = self._bracket_of[trial.trial_id]
-        bracket.record(trial, result[self._time_attr], self._sign() * result[self._metric])
+        bracket.record(trial, result[self._time_attr], self._score(result))
         if result[self._time_attr] < bracket.milestone:
             return CONTINUE
         if not self._is_ready(tune_controller, bracket):

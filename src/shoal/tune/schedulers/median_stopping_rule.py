@@ -48,7 +48,7 @@ class MedianStoppingRule(FIFOScheduler):
         if trial.trial_id in self._stopped:
             return STOP if self._hard_stop else PAUSE
         time = result[self._time_attr]
-        self._results[trial.trial_id].append((time, self._sign() * result[self._metric]))
+        self._results[trial.trial_id].append((time, self._score(result)))
         if time < self._grace_period or time - self._resumed_at.get(trial.trial_id, 0.0) < self._min_time_slice:
             return CONTINUE
         others = [
@@ -73,7 +73,7 @@ class MedianStoppingRule(FIFOScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         if self._time_attr in result and self._metric in result:
-            self._results[trial.trial_id].append((result[self._time_attr], self._sign() * result[self._metric]))
+            self._results[trial.trial_id].append((result[self._time_attr], self._score(result)))
         self._completed.add(trial.trial_id)
 
     def debug_string(self) -> str:

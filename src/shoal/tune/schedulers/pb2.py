@@ -67,10 +67,10 @@ class PB2(PopulationBasedTraining):
         return super().on_trial_result(tune_controller, trial, result)
 
     def _observe(self, trial: Any, result: dict[str, Any]) -> None:
-        time, score = float(result[self._time_attr]), self._sign() * float(result[self._metric])  # type: ignore[index]
+        time, score = float(result[self._time_attr]), self._score(result)
         before = self._previous.get(trial.trial_id)
         self._previous[trial.trial_id] = (time, score)
-        if before is not None and time > before[0] and math.isfinite(score):
+        if before is not None and time > before[0] and math.isfinite(score - before[1]):
             values = [float(trial.config[name]) for name in self._bounds]
             self._observations.append((time, values, (score - before[1]) / (time - before[0])))
             self._observations = self._observations[-_OBSERVATIONS_MAX:]

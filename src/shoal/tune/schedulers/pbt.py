@@ -125,7 +125,7 @@ class PopulationBasedTraining(FIFOScheduler):
             return CONTINUE
         if self._synch and time < self._next_sync:
             return CONTINUE
-        state.score, state.time = self._sign() * result[str(self._metric)], time
+        state.score, state.time = self._score(result), time
         if self._synch:
             return self._on_synchronous_result(tune_controller, trial)
         state.last_perturbation = time
@@ -222,7 +222,7 @@ class PopulationBasedTraining(FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         state = self._states.get(trial.trial_id)
         if state is not None and self._metric in result:
-            state.score = self._sign() * result[str(self._metric)]
+            state.score = self._score(result)
             state.time = max(state.time, result.get(self._time_attr, state.time))
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:

@@ -99,6 +99,11 @@ class TrialScheduler:
     def _sign(self) -> float:
         return 1.0 if self._mode == "max" else -1.0
 
+    def _score(self, result: dict[str, Any]) -> float:
+        """The metric, turned so that more is better; what is no number (NaN) is the worst."""
+        score = self._sign() * float(result[str(self._metric)])
+        return score if score == score else float("-inf")
+
 
 class FIFOScheduler(TrialScheduler):
     """Trials run to their end, in the order in which they were made."""

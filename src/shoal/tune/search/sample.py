@@ -125,8 +125,8 @@ class Quantized(Sampler):
     """Draws with ``sampler``, then rounds to multiples of ``q`` that lie inside of the domain."""
 
     def __init__(self, sampler: Sampler | None, q: float) -> None:
-        if not q:
-            raise ValueError(f"q must not be 0, but got q={q}")
+        if not q > 0:
+            raise ValueError(f"q must be > 0, but got q={q}")
         self.sampler = sampler or Uniform()
         self.q = q
 
@@ -228,11 +228,12 @@ class Float(Domain):
         return self._with(Normal(mean, sd))
 
     def quantized(self, q: float) -> Float:
+        sampler = Quantized(self.get_sampler(), q)
         for name, bound in (("lower", self.lower), ("upper", self.upper)):
             if np.isfinite(bound) and not np.isclose(bound / q, round(bound / q)):
                 raise ValueError(f"{name} must be a multiple of q, but got {name}={bound}, q={q}")
         new = copy(self)
-        new.set_sampler(Quantized(new.get_sampler(), q), allow_override=True)
+        new.set_sampler(sampler, allow_override=True)
         return new
 
     def is_valid(self, value: Any) -> bool:
