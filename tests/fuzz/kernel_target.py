@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any
 
 from shoal import _kernel
-from shoal.core import serialization
 from shoal.core.native import hooks
 from shoal.core.serialization import dumps_error
 
@@ -140,20 +139,9 @@ class Interrupted(Exception):
 def batch(chance: random.Random, count: int, folder: Path) -> None:
     """In a process that has no arena yet."""
     signal.signal(signal.SIGALRM, Alarm.ring)
+    # The real ones of the names in question would start a session.
     _kernel.set_hooks(
-        {
-            "serialize": serialization.serialize,
-            "raise_error": hooks.raise_error,
-            "store_full": hooks.store_full,
-            "get": _refuse,  # the real ones would start a session
-            "put": _refuse,
-            "wait": _refuse,
-            "loads": serialization.loads,
-            "stream": _accept,
-            "not_attached": _refuse,
-            "ref_of": hooks.ref_of,
-            "not_sent": hooks.not_sent,
-        }
+        {**hooks.all_hooks(), "get": _refuse, "put": _refuse, "wait": _refuse, "not_attached": _refuse, "stream": _accept}
     )
     game = Game(chance, folder)
     for _ in range(count):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from shoal import _kernel, exceptions
 from shoal.core import api, serialization, session
 from shoal.core.native.streams import stream_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shoal.core.native.tasks import Check
 
 HOLDERS_SHOWN = 8
@@ -107,19 +109,22 @@ def long_wait(awaited: list[tuple[int, int]], need: int) -> None:
 
 def install() -> None:
     """Gives the kernel its hooks. Done once, when the package is imported."""
-    _kernel.set_hooks(
-        {
-            "serialize": serialization.serialize,
-            "raise_error": raise_error,
-            "store_full": store_full,
-            "get": api.get,
-            "put": api.put,
-            "wait": api.wait,
-            "loads": pickle.loads,
-            "stream": stream_of,
-            "not_attached": not_attached,
-            "ref_of": ref_of,
-            "not_sent": not_sent,
-            "long_wait": long_wait,
-        }
-    )
+    _kernel.set_hooks(all_hooks())
+
+
+def all_hooks() -> dict[str, Callable[..., Any]]:
+    """By the names that the kernel calls them by."""
+    return {
+        "serialize": serialization.serialize,
+        "raise_error": raise_error,
+        "store_full": store_full,
+        "get": api.get,
+        "put": api.put,
+        "wait": api.wait,
+        "loads": pickle.loads,
+        "stream": stream_of,
+        "not_attached": not_attached,
+        "ref_of": ref_of,
+        "not_sent": not_sent,
+        "long_wait": long_wait,
+    }
