@@ -448,7 +448,7 @@ static bool wait_doorbell(double timeout_s) {
   static u32 seen = 0;
   Header& h = *a.head;
   i64 deadline = deadline_of(timeout_s);
-  nb::gil_scoped_release nogil;
+  WithoutGil released;
   h.doorbell_sleeper.store(1);
   for (;;) {
     u32 now = h.doorbell.load();

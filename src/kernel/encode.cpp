@@ -70,9 +70,10 @@ void copy(void* to, const void* from, u64 bytes) {
     std::memcpy(to, from, bytes);
     return;
   }
-  Py_BEGIN_ALLOW_THREADS
-  std::memcpy(to, from, bytes);
-  Py_END_ALLOW_THREADS
+  {
+    WithoutGil released;
+    std::memcpy(to, from, bytes);
+  }
 }
 
 // Never-touched pages cost most of a first copy: let the system bring them in one go. Those this process has had already are
@@ -83,9 +84,10 @@ static void populate(u8* at, u64 bytes) {
   if (bytes < u64(kReleaseGilBytes) || (at >= had && at + bytes <= had + had_bytes)) return;
   u8* start = reinterpret_cast<u8*>(align_up(reinterpret_cast<u64>(at), 4096));
   u64 length = (bytes - u64(start - at)) & ~4095ull;
-  Py_BEGIN_ALLOW_THREADS
-  madvise(start, length, MADV_POPULATE_WRITE);
-  Py_END_ALLOW_THREADS
+  {
+    WithoutGil released;
+    madvise(start, length, MADV_POPULATE_WRITE);
+  }
   had = at;
   had_bytes = bytes;
 }
@@ -169,9 +171,10 @@ static bool store_pack(u32 i, const Pickled& p) {
       return no_room(p.total);
     }
     bool written;
-    Py_BEGIN_ALLOW_THREADS
-    written = arena->value_to_file(i, parts);
-    Py_END_ALLOW_THREADS
+    {
+      WithoutGil released;
+      written = arena->value_to_file(i, parts);
+    }
     if (!written) return no_room(p.total);
     std::memcpy(r.args_inline, start.data() + sizeof(PackHead), n * 4);
     r.args_size = n * 4;

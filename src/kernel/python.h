@@ -109,13 +109,35 @@ struct LongWait {
   bool look();  // false: an exception is set
 };
 
+// Other threads run Python while this lives.
+//
+// When the interpreter has ended meanwhile, Python ends a thread that asks for the GIL by unwinding its stack, and the destructors
+// on the way would touch objects without the GIL. Such a thread sleeps until the process is gone instead.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() {
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (...) {  // nothing of ours is thrown here: it is the unwinding
+      for (;;) pause();
+    }
+  }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
 // Runs a wait without the GIL and lets Python's signal handlers run in between. False: an exception is set.
 template <class F> bool waiting(F wait, Arena::Wait* result, LongWait* long_wait = nullptr) {
   for (;;) {
     Arena::Wait w;
-    Py_BEGIN_ALLOW_THREADS
-    w = wait();
-    Py_END_ALLOW_THREADS
+    {
+      WithoutGil released;
+      w = wait();
+    }
     if (PyErr_CheckSignals() != 0) return false;
     if (!arena || arena->closed) {  // the session was ended by another thread
       require_arena();

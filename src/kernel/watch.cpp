@@ -88,9 +88,10 @@ static PyObject* watch_step(PyObject*, PyObject* args) {
     if (PyList_GET_SIZE(due.get()) || timeout_s == 0) return due.release();
     Arena::Wait w;
     u32 epoch = arena_epoch;
-    Py_BEGIN_ALLOW_THREADS
-    w = arena->wait_wake(seen, deadline);
-    Py_END_ALLOW_THREADS
+    {
+      WithoutGil released;
+      w = arena->wait_wake(seen, deadline);
+    }
     if (PyErr_CheckSignals() != 0) return nullptr;
     if (!arena || arena->closed || arena_epoch != epoch) return due.release();
     if (w == Arena::Wait::kTimedOut) return due.release();

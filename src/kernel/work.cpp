@@ -203,9 +203,10 @@ static PyObject* spin_work(PyObject*, PyObject* list) {
     queues.push_back(queue);
   }
   bool found;
-  Py_BEGIN_ALLOW_THREADS
-  found = arena->spin_work(queues);
-  Py_END_ALLOW_THREADS
+  {
+    WithoutGil released;
+    found = arena->spin_work(queues);
+  }
   return PyBool_FromLong(found);
 }
 
