@@ -2,12 +2,15 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "codec.h"
 #include "python.h"
 
 namespace shoal {
 
+static constexpr u64 kCallBytesMax = 0xffffffff;  // Record::args_size has 32 bits
+static u32 references_max = kPlaceMask;           // so many can be counted in Record::place; tests lower it
 static constexpr u64 kArgumentBytes = 100 * 1024;  // a bigger argument becomes an object of its own
 
 namespace {
@@ -116,6 +119,23 @@ struct ArgsWriter {
 
 }  // namespace
 
+// Whether a record can tell what it has; raises.
+static bool countable(u64 references, u64 bytes) {
+  if (references > references_max) {
+    PyErr_Format(PyExc_ValueError,
+                 "one call can have at most %u references and big values as arguments, but got %llu; pass a list of them",
+                 references_max, static_cast<unsigned long long>(references));
+  } else if (bytes > kCallBytesMax) {
+    PyErr_Format(PyExc_ValueError, "the arguments of one call can have at most %llu bytes, but got %llu; put them first",
+                 static_cast<unsigned long long>(kCallBytesMax), static_cast<unsigned long long>(bytes));
+  } else {
+    return true;
+  }
+  return false;
+}
+
+u32 limit_references(u32 most) { return std::exchange(references_max, std::min(most, kPlaceMask)); }
+
 bool encode_args(u32 i, PyObject* const* args, Py_ssize_t positional, PyObject* names) {
   Record& r = arena->record(i);
   Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
@@ -137,6 +157,7 @@ bool encode_args(u32 i, PyObject* const* args, Py_ssize_t positional, PyObject* 
   ArgsHead h{u32(positional), u32(keywords), u32(w.dependencies.size()), u32(w.nested.size())};
   u64 lists = align_up(4ull * (h.dependencies + h.nested), 8);
   u64 total = sizeof h + lists + w.items.size();
+  if (!countable(h.dependencies, total)) return false;
   u8* to = r.args_inline;
   if (total > kArgsInline) {
     if (!arena->allocate_args(i, total)) {

@@ -351,34 +351,6 @@ static nb::dict memory_stats() {
   return d;
 }
 
-// The biggest values: (uid, name, bytes, count, pids that hold or pin them).
-static std::vector<std::tuple<u64, std::string, u64, u32, std::vector<u32>>> holders(u32 limit) {
-  Arena& a = attached();
-  std::vector<std::pair<u64, u32>> big;
-  u32 end = a.records_end();
-  for (u32 i = a.next_record(0); i < end; i = a.next_record(i)) {
-    Record& r = a.record(i);
-    if ((r.state.load() & kStateMask) != kFree && r.where != kInline) big.push_back({r.value_size, i});
-  }
-  std::sort(big.rbegin(), big.rend());
-  if (big.size() > limit) big.resize(limit);
-  std::vector<std::tuple<u64, std::string, u64, u32, std::vector<u32>>> out;
-  for (auto [bytes, i] : big) {
-    std::vector<u32> pids;
-    for (u32 k = 1; k < a.head->slots_used; k++) {
-      Slot& s = a.slot(k);
-      bool holds = false;
-      for (u32 c = s.role != kRoleNone ? u32(s.ledger_first) : 0; c && !holds; c = a.chunk(c).next)
-        for (auto& e : a.chunk(c).entries) holds = holds || (e.kind.load() != kEntryFree && e.record.load() == i);
-      if (holds) pids.push_back(s.pid);
-    }
-    Record& r = a.record(i);
-    const char* where = r.where == kFile ? "on disk" : r.pins.load() ? "pinned" : "in memory";
-    out.push_back({r.uid, where, bytes, r.count.load(), pids});
-  }
-  return out;
-}
-
 // Live records of tasks, calls, actors and objects, for state lists.
 static nb::list list_records(u32 limit) {
   Arena& a = attached();
@@ -522,7 +494,7 @@ static void set_hooks(nb::dict d) {
   };
   hooks = {get("serialize"), get("raise_error"), get("store_full"), get("get"),         get("put"),
            get("wait"),      get("loads"),       get("stream"),     get("not_attached"), get("ref_of"),
-           get("not_sent"),  get("long_wait")};
+           get("not_sent"),  get("value_lost"), get("long_wait")};
 }
 
 static void add_daemon_functions(nb::module_& m) {
@@ -659,8 +631,8 @@ static void add_record_functions(nb::module_& m) {
     return a.trim_heap(idle_s) + a.trim_records();
   });
   m.def("memory_stats", memory_stats);
+  m.def("limit_references", limit_references);
   m.def("spill_left_out", [] { return attached().head->spill_left_out.load(); });
-  m.def("holders", holders);
   m.def("list_records", list_records);
   m.def("list_past_tasks", list_past_tasks);
   m.def("set_hooks", set_hooks);
@@ -711,6 +683,6 @@ NB_MODULE(_kernel, m) {
   add_queue_functions(m);
   add_record_functions(m);
   if (!add_ref_type(m.ptr()) || !add_nested_refs(m.ptr()) || !add_views() || !add_submitter(m.ptr()) || !add_work(m.ptr()) || !add_objects(m.ptr()) ||
-      !add_watch(m.ptr()) || !add_obstacles(m.ptr()))
+      !add_watch(m.ptr()) || !add_obstacles(m.ptr()) || !add_holders(m.ptr()))
     throw nb::python_error();
 }

@@ -27,6 +27,7 @@ struct Hooks {
   PyObject* not_attached;    // () -> raises
   PyObject* ref_of;          // (id: bytes) -> ObjectRef
   PyObject* not_sent;        // (error of an argument, the submitter's check) -> the error to raise
+  PyObject* value_lost;      // (ObjectRef, its spill file, errno or 0: the file is too short) -> raises
   PyObject* long_wait;       // ([(record, uid)], how many of them are needed): an execution waits, and may never stop -> raises if so
 };
 extern Hooks hooks;
@@ -86,6 +87,7 @@ PyObject* get_value(u32 record);
 bool encode_args(u32 record, PyObject* const* args, Py_ssize_t positional, PyObject* keyword_names);
 // Arguments of an execution. *failed: the dependency whose error they are.
 bool decode_args(u32 record, std::vector<PyObject*>& values, PyObject** keyword_names, u32* failed);
+u32 limit_references(u32 most);  // that one call may have as arguments, in this process; what it was. For tests
 u32 text_record(const char* text, Py_ssize_t size);  // a record holding a str in its arguments' place
 std::string text_of(u32 record);
 
@@ -97,6 +99,7 @@ bool find_parent(u64* uid);
 bool add_objects(PyObject* module);
 bool add_watch(PyObject* module);
 bool add_obstacles(PyObject* module);
+bool add_holders(PyObject* module);
 void add_control(PyObject* module);
 
 // What an execution waits for without a deadline. Looked at now and then while it sleeps: the daemon is told, so that waits that

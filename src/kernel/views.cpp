@@ -48,6 +48,13 @@ ViewObject* new_view(PyObject* owner, const void* data, u64 size) {
   return v;
 }
 
+// Somebody removed or cut the file, or its disk fails: the value cannot be had any more.
+static void value_lost(u32 i, const std::string& path, int code) {
+  Own ref(new_ref(i));
+  Own r(ref ? PyObject_CallFunction(hooks.value_lost, "Osi", ref.get(), path.c_str(), code) : nullptr);
+  if (r) PyErr_Format(PyExc_OSError, "cannot read the spilled object %s", path.c_str());
+}
+
 ViewObject* view_of(u32 i) {
   Record& r = arena->record(i);
   if (r.where == kInline) return new_view(nullptr, r.value_inline, r.value_size);
@@ -72,13 +79,12 @@ ViewObject* view_of(u32 i) {
     struct stat found;
     bool whole = fstat(fd, &found) == 0 && u64(found.st_size) >= size;  // else reading it would end this process
     if (whole) at = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
-    if (!whole) errno = EIO;
+    if (!whole) errno = 0;
+    int code = errno;
     close(fd);
+    errno = code;
   }
-  if (at == MAP_FAILED) {
-    PyErr_Format(PyExc_OSError, "cannot read the spilled object %s: %s", path.c_str(), std::strerror(errno));
-    return nullptr;
-  }
+  if (at == MAP_FAILED) return value_lost(i, path, errno), nullptr;
   auto* v = new_view(nullptr, at, size);
   if (!v) {
     munmap(at, size);

@@ -299,8 +299,12 @@ def memory_stats() -> dict[str, int]:
 def spill_left_out() -> int:
     """Bits of the spill folders that could not take the last value meant for them."""
 
-def holders(limit: int) -> list[tuple[int, str, int, int, list[int]]]:
-    """The biggest objects: (uid, where, size_bytes, count, [pids that hold or pin it])."""
+def holders(limit: int) -> list[tuple[int, str, int, int, list[int], bool, str]]:
+    """The biggest objects and arguments of calls: (uid, where, size_bytes, count, [pids that hold or pin it], whether these are the
+    arguments of a call, the name of that call, or of one that has the object as an argument, or "")."""
+
+def limit_references(most: int) -> int:
+    """For tests: how many references one call of this process may have as arguments. Returns what it was."""
 
 # ------------------------------------------------------------------ handles
 class ObjectRef:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -121,6 +122,25 @@ def test_things_of_the_wrong_type_are_refused(folder: Path) -> None:
         refused(name, *args)
 
     check()
+
+
+@in_child
+def test_more_references_than_a_call_can_count_are_refused(folder: Path) -> None:
+    assert _kernel.limit_references(3) == 2**24 - 1  # what Record::place can count
+    assert _kernel.limit_references(2**32 - 1) == 3
+    assert _kernel.limit_references(3) == 2**24 - 1  # never more than that
+    node = Node(folder)
+    task = node.task(lambda *values: len(values))
+    ref, big = _kernel.put("value"), b"x" * 200_000  # big: becomes an object of its own
+    before, counted = node.records(), _kernel.record_count(ref.record)
+    for args in ([ref] * 4, [ref, ref, big, ref], [1, ref, 2, ref, ref, ref]):
+        with pytest.raises(ValueError, match="at most 3 references and big values as arguments, but got 4"):
+            task(*args)
+    assert node.records() == before and _kernel.record_count(ref.record) == counted
+    call = task(ref, ref, 1, ref, 2)
+    worker = node.worker()
+    assert _kernel.get(call) == 5
+    node.end(worker)
 
 
 @in_child

@@ -44,8 +44,8 @@ def store_full(size_bytes: int, code: int) -> NoReturn:
 def _holders() -> str:
     lines = ["The biggest objects (bytes, references, where, processes that hold them, what it is):"]
     lines += [
-        f"  {size_bytes:>16,}  {count:>4}  {where:<9}  {', '.join(map(_process, pids)) or '-'}  {_what(uid)}"
-        for uid, where, size_bytes, count, pids in _kernel.holders(HOLDERS_SHOWN)
+        f"  {size_bytes:>16,}  {count:>4}  {where:<9}  {', '.join(map(_process, pids)) or '-'}  {_what(uid, is_own, call)}"
+        for uid, where, size_bytes, count, pids, is_own, call in _kernel.holders(HOLDERS_SHOWN)
     ]
     return "\n".join(lines)
 
@@ -54,12 +54,26 @@ def _process(pid: int) -> str:
     return f"pid {pid}{' (this process)' if pid == os.getpid() else ''}"
 
 
-def _what(uid: int) -> str:
-    """What the object is to the user. It is counted while it is looked at, and may be gone already."""
+def _what(uid: int, is_own: bool, call: str) -> str:
+    """What the object is to the user, or of what call these are the own arguments. It is counted while it is looked at, and may be
+    gone already."""
+    if is_own:
+        return f"arguments of {call}"
+    user = f", argument of {call}" if call else ""
     ref = _kernel.find_record(uid, 1)
     if ref is None:
-        return "one of several results"
-    return "put" if _kernel.record_kind(ref.record) == RECORD_PUT else f"result of {_kernel.record_name(ref.record)}"
+        return f"one of several results{user}"
+    is_put = _kernel.record_kind(ref.record) == RECORD_PUT
+    return f"{'put' if is_put else f'result of {_kernel.record_name(ref.record)}'}{user}"
+
+
+def value_lost(ref: _kernel.ObjectRef, path: str, code: int) -> NoReturn:
+    """Raises ObjectLostError: the file of a spilled value is gone, unreadable, or (``code`` 0) shorter than it was."""
+    reason = os.strerror(code) if code else "the file is shorter than what was written"
+    raise exceptions.ObjectLostError(
+        ref.hex(),
+        message=f"The value was moved to the file {path}, which can't be read: {reason}. Values are not computed again.",
+    )
 
 
 def not_attached() -> NoReturn:
@@ -126,5 +140,6 @@ def all_hooks() -> dict[str, Callable[..., Any]]:
         "not_attached": not_attached,
         "ref_of": ref_of,
         "not_sent": not_sent,
+        "value_lost": value_lost,
         "long_wait": long_wait,
     }
