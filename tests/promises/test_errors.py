@@ -21,6 +21,7 @@ pytestmark = pytest.mark.fault
 LINES_PRINTED = 30
 LINES_TOLD = 20
 HELD_MB = 40
+TRIES = 5
 
 
 # ---------------------------------------------------------------- exceptions of user code
@@ -192,7 +193,7 @@ def test_death_for_want_of_memory_is_told_with_who_used_it(
     no_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The machine's memory is not used up: the threshold is. After each death the guard rests long enough for the next one to
-    print its lines."""
+    print its lines, unless the machine is very busy: then it is tried again."""
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.0001")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "1000")
@@ -200,9 +201,12 @@ def test_death_for_want_of_memory_is_told_with_who_used_it(
     with pytest.raises(OutOfMemoryError):
         shoal.get(die_in_task.remote("not by itself"), timeout=30)
     for _, start in DYING.values():
-        with pytest.raises(OutOfMemoryError) as caught:
-            shoal.get(start("not by itself"), timeout=30)
-        text = str(caught.value)
+        for _ in range(TRIES):
+            with pytest.raises(OutOfMemoryError) as caught:
+                shoal.get(start("not by itself"), timeout=30)
+            text = str(caught.value)
+            if f"line {LINES_PRINTED - 1} " in text:
+                break
         assert "more than the threshold" in text and "The biggest processes" in text
         check_report(text, "out of memory")
 

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ TASKS = 1_000_000 if LONG else 100_000
 PUTS = 100_000 if LONG else 10_000
 MB = 2**20
 STORE_BYTES = 1000 * MB if LONG else 80 * MB
+TRIES = 6
 LIVE_BYTES = (10 if LONG else 4) * STORE_BYTES
 GROWTH_BYTES = 4 * MB
 """Private memory of the driver, the daemon and all workers may differ by so much: allocators round up."""
@@ -51,32 +52,37 @@ class Idle:
         return None
 
 
-def _echo(connection: Any) -> None:
-    while connection.recv_bytes():
-        connection.send_bytes(b"y")
+def _echo(there: Any, back: Any) -> None:
+    while True:
+        there.acquire()
+        back.release()
 
 
 @pytest.fixture(scope="module")
-def round_trip_s() -> Callable[[], float]:
-    """How long a byte takes to another process and back, over a pipe; the best of a few rounds."""
+def round_trip() -> Iterator[Callable[[], None]]:
+    """Wakes another process and is woken by it: semaphores are made of the futexes that Shoal sleeps on."""
+    context = multiprocessing.get_context("fork")
+    there, back = context.Semaphore(0), context.Semaphore(0)
+    echo = context.Process(target=_echo, args=(there, back), daemon=True)
+    echo.start()
 
-    def measure() -> float:
-        ours, theirs = multiprocessing.get_context("fork").Pipe()
-        echo = multiprocessing.get_context("fork").Process(target=_echo, args=(theirs,), daemon=True)
-        echo.start()
-        theirs.close()
+    def go() -> None:
+        there.release()
+        back.acquire()
 
-        def once() -> None:
-            ours.send_bytes(b"x")
-            ours.recv_bytes()
+    yield go
+    echo.kill()
+    echo.join()
 
-        best = seconds_per_call(once, 300)
-        ours.send_bytes(b"")
-        echo.join()
-        ours.close()
-        return best
 
-    return measure
+def holds_once(check: Callable[[], tuple[float, float]]) -> None:
+    """The first number is to be less than the second. Others use this machine, too: what holds in one of a few tries, holds."""
+    seen = []
+    for _ in range(TRIES):
+        seen.append(check())
+        if seen[-1][0] < seen[-1][1]:
+            return
+    raise AssertionError(f"never less: {seen}")
 
 
 def seconds_per_call(call: Callable[[], object], count: int, rounds: int = 5) -> float:
@@ -90,26 +96,34 @@ def seconds_per_call(call: Callable[[], object], count: int, rounds: int = 5) ->
     return best
 
 
-# On an idle machine a round trip over a pipe takes 0.06 to 0.09 ms, Ray 2.60 needs 1 to 2.5 ms for a call, Shoal 0.001 ms. On
-# a busy one nobody may spin, and both ends sleep for each call, as they do for a pipe.
+# On an idle machine a round trip between processes takes 0.06 to 0.09 ms, a call of Ray 2.60 1 to 2.5 ms, one of Shoal 0.001 ms.
+# On a busy one nobody may spin, and both ends sleep for each call.
 CALL_ROUND_TRIPS = 10
 
 
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("what", ["task", "actor call"])
-def test_one_call_at_a_time_costs_a_few_round_trips_between_processes(what: str, round_trip_s: Callable[[], float]) -> None:
+def test_one_call_at_a_time_costs_a_few_round_trips_between_processes(what: str, round_trip: Callable[[], None]) -> None:
     call = nothing if what == "task" else Idle.remote().nothing
     shoal.get([call.remote() for _ in range(100)], timeout=30)
-    cost_s = seconds_per_call(lambda: shoal.get(call.remote()), 200)
-    assert cost_s < CALL_ROUND_TRIPS * round_trip_s()
+    holds_once(
+        lambda: (
+            seconds_per_call(lambda: shoal.get(call.remote()), 200),
+            CALL_ROUND_TRIPS * seconds_per_call(round_trip, 200),
+        )
+    )
 
 
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("what", ["task", "actor call"])
-def test_many_calls_at_a_time_cost_less_than_a_round_trip_each(what: str, round_trip_s: Callable[[], float]) -> None:
+def test_many_calls_at_a_time_cost_less_than_a_round_trip_each(what: str, round_trip: Callable[[], None]) -> None:
     call = nothing if what == "task" else Idle.remote().nothing
-    cost_s = seconds_per_call(lambda: shoal.get([call.remote() for _ in range(2000)]), 1) / 2000
-    assert cost_s < 0.5 * round_trip_s()
+    holds_once(
+        lambda: (
+            seconds_per_call(lambda: shoal.get([call.remote() for _ in range(2000)]), 1) / 2000,
+            0.5 * seconds_per_call(round_trip, 200),
+        )
+    )
 
 
 @pytest.mark.usefixtures("session")
@@ -120,24 +134,34 @@ def test_actors_cost_less_than_interpreters() -> None:
         shoal.get([Idle.remote().nothing.remote() for _ in range(10)], timeout=30)
 
     start()
-    actor_s = seconds_per_call(start, 1) / 10
-    interpreter_s = seconds_per_call(lambda: subprocess.run([sys.executable, "-c", "import asyncio, pickle"], check=True), 1)
-    assert actor_s < interpreter_s
+    command = [sys.executable, "-c", "import asyncio, pickle"]
+    holds_once(
+        lambda: (
+            seconds_per_call(start, 1, rounds=3) / 10,
+            seconds_per_call(lambda: subprocess.run(command, check=True), 1, rounds=3),
+        )
+    )
 
 
 def test_put_is_nearly_as_fast_as_a_copy(no_session: None) -> None:
     """The first put into pages that nobody has touched costs what the system takes to make them; so it is with any memory."""
-    shoal.init(num_cpus=1, object_store_memory=400 * MB, logging_level="ERROR")
     source = numpy.ones(100 * MB, numpy.uint8)
     target = numpy.empty_like(source)
-    begun = time.perf_counter()
-    shoal.put(source)
-    first_s = time.perf_counter() - begun
-    fresh_s = min(_copy_into_fresh_memory(source) for _ in range(3))
-    copy_s = seconds_per_call(lambda: numpy.copyto(target, source), 3)
-    put_s = seconds_per_call(lambda: shoal.put(source), 3)
-    assert put_s < copy_s / 0.6
-    assert first_s < fresh_s / 0.4
+
+    def first() -> tuple[float, float]:
+        shoal.shutdown()
+        shoal.init(num_cpus=1, object_store_memory=400 * MB, logging_level="ERROR")
+        begun = time.perf_counter()
+        shoal.put(source)
+        return time.perf_counter() - begun, _copy_into_fresh_memory(source) / 0.4
+
+    holds_once(first)
+    holds_once(
+        lambda: (
+            seconds_per_call(lambda: shoal.put(source), 3),
+            seconds_per_call(lambda: numpy.copyto(target, source), 3) / 0.6,
+        )
+    )
 
 
 def _copy_into_fresh_memory(source: numpy.ndarray[Any, Any]) -> float:
@@ -158,19 +182,21 @@ def test_spilling_is_nearly_as_fast_as_the_disk(no_session: None, tmp_path: Path
         num_cpus=1, object_store_memory=100 * MB, logging_level="ERROR", object_spilling_directory=str(tmp_path / "spilled")
     )
     kept = [shoal.put(value) for _ in range(4)]
-    file_s, spill_s = [], []
-    for number in range(4):
+
+    def spill() -> tuple[float, float]:
         begun = time.perf_counter()
         (tmp_path / "file").write_bytes(value.data)
-        file_s.append(time.perf_counter() - begun)
+        (tmp_path / "file").unlink()
+        file_s = time.perf_counter() - begun
         begun = time.perf_counter()
-        kept.append(shoal.put(value + number))
-        spill_s.append(time.perf_counter() - begun)
-    assert _kernel.memory_stats()["spilled_objects"] >= 4
-    # A put that spills also copies its own value.
-    copy_s = seconds_per_call(lambda: value.copy(), 3)
-    assert min(spill_s) - 2 * copy_s < min(file_s) / 0.5
-    assert int(shoal.get(kept[-1])[-1]) == 4
+        kept.append(shoal.put(value))
+        spill_s = time.perf_counter() - begun
+        # A put that spills also copies its own value.
+        return spill_s - 2 * seconds_per_call(value.copy, 3), file_s / 0.5
+
+    holds_once(spill)
+    assert _kernel.memory_stats()["spilled_objects"] >= len(kept) - 4
+    assert int(shoal.get(kept[-1])[-1]) == 1
 
 
 # ---------------------------------------------------------------- pressure
