@@ -96,7 +96,7 @@ def seconds_per_call(call: Callable[[], object], count: int, rounds: int = 5) ->
     return best
 
 
-# On an idle machine a round trip between processes takes 0.06 to 0.09 ms, a call of Ray 2.60 1 to 2.5 ms, one of Shoal 0.001 ms.
+# On an idle machine a round trip between processes takes 0.06 to 0.09 ms, a call of Ray 2.60 1 to 2.5 ms, Shoal 0.001 ms.
 # On a busy one nobody may spin, and both ends sleep for each call.
 CALL_ROUND_TRIPS = 10
 
