@@ -15,7 +15,6 @@ from shoal.tune.mode import check_mode
 
 _ROWS_MAX = 20
 _LINE_PERIOD_S = 30.0
-_LIVE_PERIOD_S = 0.5
 _STATUSES = (Trial.RUNNING, Trial.PENDING, Trial.PAUSED, Trial.TERMINATED, Trial.ERROR)
 
 
@@ -161,7 +160,7 @@ def table_of(
     sort: bool,
 ) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: the running trials first, then the best, or the latest, of the others."""
-    chosen = _chosen_trials(trials, metric, mode, rows_max, sort)
+    chosen = chosen_trials(trials, metric, mode, rows_max, sort)
     parameters = parameters or {name: name for name in dict.fromkeys(name for t in chosen for name in t.evaluated_params)}
     if not metrics:
         names = [metric] if metric else [name for trial in chosen[:1] for name in trial.metric_analysis][:4]
@@ -172,13 +171,13 @@ def table_of(
         config = flatten_dict(trial.config)
         rows.append(
             [str(trial), trial.status]
-            + [_shown(config.get(name, trial.evaluated_params.get(name))) for name in parameters]
-            + [_shown(flat.get(name)) for name in metrics]
+            + [shown(config.get(name, trial.evaluated_params.get(name))) for name in parameters]
+            + [shown(flat[name]) if name in flat else "" for name in metrics]
         )
     return ["trial", "status", *parameters.values(), *metrics.values()], rows
 
 
-def _chosen_trials(trials: list[Trial], metric: str | None, mode: str | None, rows_max: int, sort: bool) -> list[Trial]:
+def chosen_trials(trials: list[Trial], metric: str | None, mode: str | None, rows_max: int, sort: bool) -> list[Trial]:
     def score(trial: Trial) -> float:
         value = trial.metrics.get(metric, "last") if metric else None
         if value is None or value != value:
@@ -192,9 +191,7 @@ def _chosen_trials(trials: list[Trial], metric: str | None, mode: str | None, ro
     return sorted(chosen, key=score, reverse=True) if sort and metric else chosen
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
+def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
@@ -243,7 +240,7 @@ class _UserReporter(RunReporter):
             self._reporter.report(trials, True, controller.scheduler.debug_string())
 
 
-class _Lines(RunReporter):
+class LineReporter(RunReporter):
     """One line now and then, the table at the end."""
 
     def __init__(self, verbose: int, metric: str | None, mode: str | None, total: int) -> None:
@@ -260,22 +257,23 @@ class _Lines(RunReporter):
 
     def trial_ended(self, controller: Any, trial: Trial) -> None:
         if trial.status == Trial.ERROR:
-            self._print(f"Trial {trial} failed: {(trial.error_text or '').strip().splitlines()[-1:]}; see {trial.error_file}")
+            last_line = ((trial.error_text or "").strip().splitlines() or ["without a message"])[-1]
+            self._print(f"Trial {trial} failed: {last_line}; see {trial.error_file}")
         elif self._verbose >= 2:
             value = trial.metrics.get(self._metric, "last") if self._metric else None
-            self._print(f"Trial {trial} ended" + (f": {self._metric}={_shown(value)}" if value is not None else ""))
+            self._print(f"Trial {trial} ended" + (f": {self._metric}={shown(value)}" if value is not None else ""))
 
     def _best(self, controller: Any) -> str:
         if not self._metric:
             return ""
-        best = _chosen_trials(
+        best = chosen_trials(
             [trial for trial in controller.trials_view() if trial.metrics.get(self._metric, "last") is not None],
             self._metric,
             self._mode,
             1,
             True,
         )
-        return f", best {self._metric}={_shown(best[0].metrics.get(self._metric, 'last'))} of {best[0]}" if best else ""
+        return f"; best {self._metric}={shown(best[0].metrics.get(self._metric, 'last'))} of {best[0]}" if best else ""
 
     def finish(self, controller: Any) -> None:
         trials = controller.trials_view()
@@ -291,44 +289,6 @@ class _Lines(RunReporter):
         return max(0.0, self._shown_at + _LINE_PERIOD_S - time.monotonic())
 
 
-class _LiveTable(_Lines):
-    """A table that is redrawn in place, with rich."""
-
-    def __init__(self, verbose: int, metric: str | None, mode: str | None, total: int) -> None:
-        super().__init__(verbose, metric, mode, total)
-        from rich.live import Live
-
-        self._live: Any = Live(auto_refresh=False, transient=True)
-        self._live.start()
-
-    def update(self, controller: Any) -> None:
-        now = time.monotonic()
-        if now - self._shown_at >= _LIVE_PERIOD_S:
-            self._shown_at = now
-            self._live.update(self._table(controller), refresh=True)
-
-    def _table(self, controller: Any) -> Any:
-        from rich.table import Table
-
-        trials = controller.trials_view()
-        columns, rows = table_of(trials, {}, {}, self._metric, self._mode, _ROWS_MAX, False)
-        table = Table(
-            title=status_line(trials, self._total, time.monotonic() - self._started_at), caption=self._best(controller)
-        )
-        for column in columns:
-            table.add_column(column)
-        for row in rows:
-            table.add_row(*row)
-        return table
-
-    def finish(self, controller: Any) -> None:
-        self._live.stop()
-        super().finish(controller)
-
-    def next_update_s(self) -> float | None:
-        return max(0.0, self._shown_at + _LIVE_PERIOD_S - time.monotonic())
-
-
 def make_reporter(
     reporter: ProgressReporter | None, verbose: int | None, experiment: Any, metric: str | None, mode: str | None, total: int
 ) -> RunReporter:
@@ -341,8 +301,11 @@ def make_reporter(
         return _UserReporter(reporter)
     if level == 0:
         return RunReporter()
-    live = _is_interactive() and importlib.util.find_spec("rich") is not None
-    return (_LiveTable if live else _Lines)(level, metric, mode, total)
+    if not _is_interactive():
+        return LineReporter(level, metric, mode, total)
+    from shoal.tune.live_table import LiveTable
+
+    return LiveTable(level, metric, mode, total)
 
 
 def _is_interactive() -> bool:
