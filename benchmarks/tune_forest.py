@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -37,17 +38,17 @@ print(len(search.cv_results_["params"]), sorted(search.best_params_), round(sear
 """
 
 
-def timed(*command: str) -> tuple[float, str]:
-    """Seconds of a process, and the last line that it prints."""
-    environment = (
-        {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        if command[0] == sys.executable
-        else None
-    )
+def timed(*command: str) -> tuple[float, float, str]:
+    """Wall and processor seconds of a process and what it has started and waited for, and the last line that it prints."""
+    environment = dict(os.environ)
+    if command[0] == sys.executable:
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder, env=environment)
-        return time.perf_counter() - started, done.stdout.strip().splitlines()[-1]
+        wall_s, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall_s, busy_s, done.stdout.strip().splitlines()[-1]
 
 
 def ray_program(program: Path, part: int, folder: str) -> str:
@@ -71,27 +72,24 @@ def main() -> None:
     options = parser.parse_args()
     program = options.program.resolve()
     print(f"load before: {os.getloadavg()}")
-    shoal_s, sklearn_s = [], []
+    ours, theirs = [], []
     for _ in range(options.rounds):
-        seconds, ours = timed(sys.executable, "-m", "shoal.as_ray", str(program))
-        shoal_s.append(seconds)
-        seconds, theirs = timed(sys.executable, "-c", GRID_SEARCH)
-        sklearn_s.append(seconds)
-        print(f"Shoal {shoal_s[-1]:.1f} s, GridSearchCV {sklearn_s[-1]:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)
-    assert ours == theirs, f"the searches differ: {ours!r}, {theirs!r}"
-    rows = [
-        ("Shoal, as_ray", TRIALS, min(shoal_s)),
-        ("GridSearchCV(n_jobs=2)", TRIALS, min(sklearn_s)),
-    ]
+        ours.append(timed(sys.executable, "-m", "shoal.as_ray", str(program)))
+        theirs.append(timed(sys.executable, "-c", GRID_SEARCH))
+        print(f"Shoal {ours[-1][0]:.1f} s, GridSearchCV {theirs[-1][0]:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+        assert ours[-1][2] == theirs[-1][2], f"the searches differ: {ours[-1][2]!r}, {theirs[-1][2]!r}"
+    rows = [("Shoal, as_ray", TRIALS, *min(ours)), ("GridSearchCV(n_jobs=2)", TRIALS, *min(theirs))]
     if options.ray:
         with tempfile.TemporaryDirectory() as folder:
-            seconds, line = timed(options.ray, ray_program(program, options.ray_part, folder))
-        rows.append(("Ray Tune", int(line.split()[0]), seconds))
-    print(f"load after: {os.getloadavg()}\nlast line of Shoal's: {ours}\n")
-    print("| search | trials | seconds | ms a trial | Shoal's time is |\n| --- | --- | --- | --- | --- |")
+            wall_s, busy_s, line = timed(options.ray, ray_program(program, options.ray_part, folder))
+        rows.append(("Ray Tune", int(line.split()[0]), wall_s, busy_s, line))
+    print(f"load after: {os.getloadavg()}\nlast line of Shoal's: {ours[0][2]}\n")
+    print("| search | trials | seconds | ms a trial | Shoal's time a trial is | processor seconds |")
+    print("| --- | --- | --- | --- | --- | --- |")
     own = rows[0][2] / TRIALS
-    for name, trials, seconds in rows:
-        print(f"| {name} | {trials} | {seconds:.1f} | {seconds / trials * 1e3:.0f} | {own / (seconds / trials):.3f} of it |")
+    for name, trials, wall_s, busy_s, _ in rows:
+        each = wall_s / trials
+        print(f"| {name} | {trials} | {wall_s:.1f} | {each * 1e3:.0f} | {own / each:.3f} of it | {busy_s:.1f} |")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 - ASHA against random search: networks on scikit-learn's digits. ASHA may use a third of the epochs, for as many trials as it
   can begin with them; its first are those of random search.
 - PBT against its own population without exploits: a learning rate that must shrink while it learns.
-- TPE against random sampling: Branin, and a space with a choice that decides which other parameters there are. The branch that
-  holds the optimum is worse than the others on average, so a searcher that follows averages is led astray.
+- TPE against random sampling: Branin, and two spaces with a choice that decides which other parameters there are. In the first
+  all choices are equally good on average; in the second, the trap, that which holds the optimum is the worst on average.
 """
 
 from __future__ import annotations
@@ -212,6 +212,12 @@ def branin_space(trial: Any) -> None:
 
 def mixed(config: dict[str, Any]) -> float:
     if config["kind"] == "near":
+        return abs(math.log10(config["rate"]) + 3) / 3 + abs(config["depth"] - 6) / 14
+    return 0.3 + 1.2 * config["share"]
+
+
+def trap(config: dict[str, Any]) -> float:
+    if config["kind"] == "near":
         return abs(math.log10(config["rate"]) + 3) + abs(config["depth"] - 6) / 6
     return 1 + config["share"]
 
@@ -283,6 +289,7 @@ def main() -> None:
         "tune_pbt": (lambda: pbt(options.seeds), "iteration", "mean log10 loss of the population"),
         "tune_tpe_branin": (lambda: tpe(branin, branin_space, 6 * options.seeds), "trial", "best loss so far"),
         "tune_tpe_mixed": (lambda: tpe(mixed, mixed_space, 6 * options.seeds), "trial", "best loss so far"),
+        "tune_tpe_trap": (lambda: tpe(trap, mixed_space, 6 * options.seeds), "trial", "best loss so far"),
     }
     figures: Figures = {"seeds": str(options.seeds), "load before": str(os.getloadavg())}
     for name, (part, x, y) in parts.items():
