@@ -376,6 +376,7 @@ static nb::list list_records(u32 limit) {
     d["owner_pid"] = u32(a.slot(r.owner).pid.load());
     d["queue"] = u32(r.queue);
     d["attempt"] = u32(r.attempt);
+    d["parent"] = u64(r.parent);
     std::string name = r.function ? text_of(r.function) : "";
     d["name"] = nb::steal(PyUnicode_DecodeUTF8(name.data(), Py_ssize_t(name.size()), "replace"));
     d["queued_ns"] = u64(r.queued_ns);

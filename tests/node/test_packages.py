@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -83,6 +84,16 @@ def test_an_archive_cannot_write_outside(packages: Packages, tmp_path: Path) -> 
     path = archive(tmp_path / "a.zip", "../../escaped.py", "fine.py")
     packages.folder_of(str(path), "working_dir")
     assert not list(tmp_path.glob("escaped.py"))
+
+
+def test_a_single_module_is_copied_again_when_it_has_changed(packages: Packages, tmp_path: Path) -> None:
+    module = tmp_path / "single.py"
+    module.write_text("VALUE = 1")
+    folders = [packages.folder_of(str(module), "py_modules") for _ in range(2)]
+    assert folders[0] == folders[1] and os.listdir(folders[0]) == ["single.py"]
+    module.write_text("VALUE = 2")
+    os.utime(module, ns=(1, 1))
+    assert Path(packages.folder_of(str(module), "py_modules"), "single.py").read_text() == "VALUE = 2"
 
 
 @pytest.mark.parametrize("location", ["s3://bucket/a.zip", "/nowhere/at/all", __file__])

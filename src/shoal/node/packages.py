@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 ARCHIVES = (".zip", ".whl")
+MODULE = ".py"
 LOCAL_URI = "file://"
 
 
@@ -41,9 +42,12 @@ class Packages:
                 return path
             name = os.path.basename(path)
             return os.path.join(self._once([path, *excludes], lambda to: _copy(path, os.path.join(to, name), excludes)), name)
-        if not os.path.isfile(path) or not path.endswith(ARCHIVES):
-            raise UnusablePackage(f"runtime_env {field}={location!r} is neither a local folder nor one of {list(ARCHIVES)}")
-        unpacked = self._once([path, str(os.stat(path).st_mtime_ns)], lambda to: _unpack(path, to))
+        is_module = field == "py_modules" and path.endswith(MODULE)
+        if not os.path.isfile(path) or not (is_module or path.endswith(ARCHIVES)):
+            kinds = [*ARCHIVES, MODULE] if field == "py_modules" else list(ARCHIVES)
+            raise UnusablePackage(f"runtime_env {field}={location!r} is neither a local folder nor one of {kinds}")
+        fill = _copy_module if is_module else _unpack
+        unpacked = self._once([path, str(os.stat(path).st_mtime_ns)], lambda to: fill(path, to))
         return _below_single_folder(unpacked) if is_uri and path.endswith(".zip") else unpacked
 
     def _once(self, identity: Iterable[str], fill: Callable[[str], None]) -> str:
@@ -61,6 +65,10 @@ class Packages:
             if not os.path.isdir(target):  # else another worker was faster
                 raise
         return target
+
+
+def _copy_module(path: str, to: str) -> None:
+    shutil.copy(path, to)
 
 
 def _unpack(path: str, to: str) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shoal import _kernel
 from shoal.core.native import messages as m
 from shoal.core.native import record_rows
+from shoal.core.native.node import worker_id_of
 
 if TYPE_CHECKING:
     from shoal.node.daemon import Daemon
+    from shoal.node.processes import Process
 
 KINDS = ("tasks", "actors", "objects", "workers", "nodes", "placement_groups")
 
@@ -24,7 +27,17 @@ class StateLists:
         return m.Rows(rows[:limit], len(rows))
 
     def _tasks(self) -> list[dict[str, m.Cell]]:
-        return record_rows.tasks()
+        runners = {}
+        for process in self._daemon.brain.processes:
+            if process.slot:
+                running = _kernel.slot_state(process.slot).running
+                runners[running] = record_rows.Runner(_worker_id(process), process.pid)
+        actors = {
+            actor.actor_id: record_rows.Runner(_worker_id(actor.process), actor.process.pid)
+            for actor in self._daemon.brain.actors.living()
+            if actor.process is not None
+        }
+        return record_rows.tasks(self._daemon.brain.node_id, runners, actors)
 
     def _objects(self) -> list[dict[str, m.Cell]]:
         return record_rows.objects()
@@ -53,7 +66,7 @@ class StateLists:
         rows: list[dict[str, m.Cell]] = []
         for process in self._daemon.brain.processes:
             row: dict[str, m.Cell] = {
-                "worker_id": f"{process.slot:08x}{process.pid:08x}",
+                "worker_id": _worker_id(process),
                 "slot": process.slot,
                 "pid": process.pid,
                 "is_alive": True,
@@ -91,3 +104,8 @@ class StateLists:
             }
             rows.append(row)
         return rows
+
+
+def _worker_id(process: Process) -> str:
+    """As the process itself tells it."""
+    return worker_id_of(process.slot, process.pid).hex()

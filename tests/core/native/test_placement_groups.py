@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import shoal
+from shoal.core.ids import PlacementGroupID
 from shoal.exceptions import TaskPlacementGroupRemoved
 from shoal.util.placement_group import (
     PlacementGroup,
@@ -125,3 +126,11 @@ def test_validation_reserves_nothing() -> None:
     with pytest.raises(ValueError, match="Invalid placement group strategy"):
         validate_placement_group([{"CPU": 1}], strategy="SCATTER")
     assert shoal.available_resources()["CPU"] == before["CPU"]
+
+
+def test_removing_what_is_no_more_changes_nothing() -> None:
+    group = shoal.util.placement_group([{"CPU": 1}])
+    shoal.util.remove_placement_group(group)
+    shoal.util.remove_placement_group(group)
+    never = PlacementGroup(PlacementGroupID.from_random())
+    shoal.util.remove_placement_group(never)

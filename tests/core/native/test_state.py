@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import shoal
-from shoal.util.state import list_objects, list_tasks
+from shoal.util.state import list_actors, list_objects, list_tasks, list_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -65,3 +70,52 @@ def test_a_value_that_was_put_is_listed_while_it_is_referred_to() -> None:
     assert [row.object_id for row in list_objects()] == [ref.hex()]
     del ref
     assert list_objects() == []
+
+
+def test_tasks_tell_where_they_run_and_who_started_them() -> None:
+    @shoal.remote
+    def child(door: list[Any]) -> None:
+        shoal.get(door)
+
+    @shoal.remote(num_cpus=0)
+    class Parent:
+        def run(self, door: list[Any]) -> Any:
+            shoal.get(child.options(name="the child").remote(door))
+
+        def later(self) -> None: ...
+
+    @shoal.remote(num_cpus=0)
+    class Door:
+        def __init__(self) -> None:
+            self.opened = asyncio.Event()
+
+        async def wait(self) -> None:
+            await self.opened.wait()
+
+        async def open(self) -> None:
+            self.opened.set()
+
+    door, parent = Door.remote(), Parent.remote()
+    running = parent.run.remote([door.wait.remote()])
+    waiting = parent.later.remote()
+    _until(lambda: [row.state for row in list_tasks(filters=[("name", "=", "the child")])] == ["RUNNING"])
+    [inner] = list_tasks(filters=[("name", "=", "the child")])
+    [outer] = list_tasks(filters=[("task_id", "=", running.task_id().hex())])
+    [queued] = list_tasks(filters=[("NAME", "=", "Parent.later")])
+    actor = next(row for row in list_actors() if row.class_name == "Parent")
+    workers = {row.worker_id: row.pid for row in list_workers()}
+    assert (inner.parent_task_id, outer.actor_id, outer.worker_pid) == (outer.task_id, actor.actor_id, actor.pid)
+    assert workers[inner.worker_id] == inner.worker_pid != outer.worker_pid == workers[outer.worker_id]
+    assert inner.actor_id is None
+    assert inner.node_id == outer.node_id == shoal.get_runtime_context().get_node_id()
+    assert inner.job_id == outer.job_id == shoal.get_runtime_context().get_job_id()
+    assert (queued.state, queued.worker_pid) == ("PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY", None)
+    assert queued.parent_task_id == "f" * 40 + inner.job_id
+    shoal.get([door.open.remote(), running, waiting], timeout=20)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not happen in time"
+        time.sleep(0.01)  # polling: what it waits for is in another process

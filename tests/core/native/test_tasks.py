@@ -217,6 +217,12 @@ def test_a_task_runs_in_another_process_whose_title_says_what_it_does() -> None:
 
     @shoal.remote(num_cpus=0)
     class Titled:
+        def __init__(self) -> None:
+            self.first = self.title()
+
+        def first_title(self) -> str:
+            return self.first
+
         def title(self) -> str:
             return Path("/proc/self/cmdline").read_text().partition("\0")[0]
 
@@ -224,6 +230,7 @@ def test_a_task_runs_in_another_process_whose_title_says_what_it_does() -> None:
     assert pid != os.getpid()
     assert shown == "ray::title"
     titled = Titled.remote()
+    assert shoal.get(titled.first_title.remote()) == "ray::Titled.__init__"
     assert shoal.get(titled.title.remote()) == "ray::Titled.title"
     assert shoal.get(titled.title.options(name="other").remote()) == "ray::other"
 

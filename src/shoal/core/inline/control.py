@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,9 @@ class InlineControl:
         return messages.Rows(rows[: message.limit], len(rows))
 
     def _tasks_rows(self) -> list[dict[str, messages.Cell]]:
-        return record_rows.tasks()
+        runner = record_rows.Runner(self._node.worker_id.hex(), os.getpid())
+        actors = {actor.info().actor_id: runner for actor in self._dispatcher.actors()}
+        return record_rows.tasks(self._node.node_id.hex(), collections.defaultdict(lambda: runner), actors)
 
     def _objects_rows(self) -> list[dict[str, messages.Cell]]:
         return record_rows.objects()

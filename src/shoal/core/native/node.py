@@ -22,6 +22,11 @@ LOOPBACK = "127.0.0.1"
 ENDING_TIMEOUT_S = 10.0
 
 
+def worker_id_of(slot: int, pid: int) -> bytes:
+    """The id of a process of this session."""
+    return _kernel.session_id() + slot.to_bytes(4, "big") + pid.to_bytes(4, "big") + bytes(12)
+
+
 class Node:
     """Facts every process has. ``facts`` is the configuration that the daemon was started with."""
 
@@ -32,7 +37,7 @@ class Node:
         self.temp_folder = os.path.dirname(self.session_folder)
         self.labels: dict[str, str] = dict(facts.get("labels") or {})
         self.node_id = bytes.fromhex(facts["node_id"])
-        self.worker_id = _kernel.session_id() + slot.to_bytes(4, "big") + os.getpid().to_bytes(4, "big") + bytes(12)
+        self.worker_id = worker_id_of(slot, os.getpid())
         self.address = f"unix:{self.session_folder}"
 
     def address_info(self) -> dict[str, Any]:

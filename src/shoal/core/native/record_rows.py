@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shoal import _kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shoal.core.native import messages as m
 
 _STATE_NAMES = {
@@ -19,18 +22,45 @@ _STATE_NAMES = {
 _TASK_KINDS = {1: "NORMAL_TASK", 2: "ACTOR_TASK", 4: "NORMAL_TASK", 6: "ACTOR_TASK"}
 _OBJECT, _RETURN = 0, 3
 SCAN_MAX = 100_000
-TASK_ID_BYTES = 24
+_CALLS = (2, 6)
+_QUEUED, _RUNNING = 3, 4
+TASK_ID_BYTES, ACTOR_ID_AT, JOB_ID_AT = 24, 8, 20
+DRIVER_TASK = "f" * 2 * JOB_ID_AT
+"""With the job's id behind it: the parent of what a driver submits."""
 
 
-def tasks() -> list[dict[str, m.Cell]]:
-    """Tasks and calls: those that have a record, and the latest of those that ended."""
+class Runner(NamedTuple):
+    """A process that executes."""
+
+    worker_id: str
+    pid: int
+
+
+def tasks(node_id: str, runners: Mapping[int, Runner], actors: Mapping[bytes, Runner]) -> list[dict[str, m.Cell]]:
+    """Tasks and calls: those that have a record, and the latest of those that ended. ``runners``: the processes of the records
+    that are being executed; ``actors``: those of the actors, by their ids."""
     rows: list[dict[str, m.Cell]] = []
+    parents: list[int] = []
     for item in _kernel.list_records(SCAN_MAX):
         if item["kind"] in _TASK_KINDS:
-            state = "FAILED" if item["is_error"] else _STATE_NAMES.get(item["state"], "NIL")
-            rows.append(_task_row(item, item["ref"].binary()[:TASK_ID_BYTES], state))
+            task_id = item["ref"].binary()[:TASK_ID_BYTES]
+            runner = actors.get(task_id[ACTOR_ID_AT:]) if item["kind"] in _CALLS else runners.get(item["record"])
+            rows.append(_task_row(item, task_id, _state_of(item), node_id, runner if item["state"] == _RUNNING else None))
+            parents.append(item["parent"])
     past = _kernel.list_past_tasks(SCAN_MAX)
-    return rows + [_task_row(item, item["task_id"], "FAILED" if item["is_error"] else "FINISHED") for item in past]
+    rows += [_task_row(item, item["task_id"], "FAILED" if item["is_error"] else "FINISHED", node_id, None) for item in past]
+    known = {int(str(row["task_id"])[:16], 16): row["task_id"] for row in rows}
+    for row, parent in zip(rows, parents, strict=False):
+        row["parent_task_id"] = known.get(parent) if parent else f"{DRIVER_TASK}{row['job_id']}"
+    return rows
+
+
+def _state_of(item: dict[str, Any]) -> str:
+    if item["is_error"]:
+        return "FAILED"
+    if item["state"] == _QUEUED and item["kind"] in _CALLS:
+        return "PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY"
+    return _STATE_NAMES.get(item["state"], "NIL")
 
 
 def objects() -> list[dict[str, m.Cell]]:
@@ -51,7 +81,7 @@ def objects() -> list[dict[str, m.Cell]]:
     return rows
 
 
-def _task_row(item: dict[str, Any], task_id: bytes, state: str) -> dict[str, m.Cell]:
+def _task_row(item: dict[str, Any], task_id: bytes, state: str, node_id: str, runner: Runner | None) -> dict[str, m.Cell]:
     return {
         "task_id": task_id.hex(),
         "name": item["name"],
@@ -62,4 +92,18 @@ def _task_row(item: dict[str, Any], task_id: bytes, state: str) -> dict[str, m.C
         "queued_ns": item["queued_ns"],
         "started_ns": item["started_ns"],
         "finished_ns": item["finished_ns"],
+        "creation_time_ms": _epoch_ms(item["queued_ns"]),
+        "start_time_ms": _epoch_ms(item["started_ns"]),
+        "end_time_ms": _epoch_ms(item["finished_ns"]),
+        "func_or_class_name": item["name"],
+        "language": "PYTHON",
+        "job_id": task_id[JOB_ID_AT:].hex(),
+        "actor_id": task_id[ACTOR_ID_AT:].hex() if item["kind"] in _CALLS else None,
+        "node_id": node_id if item["started_ns"] else None,
+        "worker_id": runner.worker_id if runner else None,
+        "worker_pid": runner.pid if runner else None,
     }
+
+
+def _epoch_ms(monotonic_ns: int) -> int | None:
+    return (monotonic_ns + time.time_ns() - time.monotonic_ns()) // 1_000_000 if monotonic_ns else None

@@ -166,7 +166,11 @@ def _placement_group_named(engine: NativeEngine, name: str) -> dict[str, Any] | 
 
 
 def _placement_group_remove(engine: NativeEngine, id: bytes) -> None:
-    engine.control.request(messages.RemovePlacementGroup(group_id=id))
+    try:
+        engine.control.request(messages.RemovePlacementGroup(group_id=id))
+    except RequestFailed as failure:
+        if failure.kind != "not_found":  # it is no more, as was asked
+            raise
 
 
 def _placement_group_table(engine: NativeEngine, id: bytes | None) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def main_actor(slot: int, spec: bytes) -> None:
     process.restarts = int(_kernel.record_state(record) == _kernel.SEALED)
     process.placement_group = group or None
     engine = _become_worker(slot, namespace=job_namespace)
-    show_title(f"ray::{class_spec.name}")
+    show_title(f"ray::{class_spec.name}.__init__")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.is_async_actor = class_spec.is_async
     process.class_path, process.describe = f"{class_spec.module}.{class_spec.name}", lambda: class_spec.name
@@ -60,6 +60,7 @@ def main_actor(slot: int, spec: bytes) -> None:
 
     def construct() -> Handlers:
         instance = _construct(record, class_spec.name)
+        show_title(f"ray::{class_spec.name}")
         if class_spec.is_async:
             process.method_path = lambda name: f"{class_spec.module}.{getattr(type(instance), name).__qualname__}"
         process.describe = lambda: repr(instance)
@@ -100,11 +101,13 @@ def _become_worker(slot: int, *, namespace: str | None) -> NativeEngine:
         as_ray.install()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     node = WorkerNode(facts, slot)
+    job_number = int(job.get("id", facts.get("job_id", 1)))
+    _kernel.set_slot_job(slot, job_number)
     engine = NativeEngine(
         node.control,  # type: ignore[arg-type]
         node,
         namespace=str(job.get("namespace", facts.get("namespace", ""))) if namespace is None else namespace,
-        job=int(job.get("id", facts.get("job_id", 1))),
+        job=job_number,
         job_env=RuntimeEnv(_validate=False, **process.runtime_env),  # what is started here inherits it
         actors_are_detached=bool(job.get("actors_are_detached")),
         job_facts=job,

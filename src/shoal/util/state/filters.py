@@ -22,15 +22,15 @@ def check_filters(filters: Sequence[Filter], row_class: type[StateRow]) -> None:
         name, predicate, _ = item
         if predicate not in _PREDICATES:
             raise ValueError(f"the predicate of a filter must be one of {_PREDICATES}, but got {predicate!r} in {item!r}")
-        if name not in allowed:
+        if name.lower() not in allowed:
             raise RayStateApiException(
                 f"{row_class.__name__} can be filtered by {sorted(allowed)}, but got {name!r} in {item!r}"
             )
 
 
 def passes(values: dict[str, Any], filters: Sequence[Filter]) -> bool:
-    """Whether a row passes all filters. Values are compared as text, regardless of case."""
-    return all((_text(values.get(name)) == _text(wanted)) == (predicate == "=") for name, predicate, wanted in filters)
+    """Whether a row passes all filters. Values are compared as text, regardless of case; so are the names of columns."""
+    return all((_text(values.get(name.lower())) == _text(wanted)) == (predicate == "=") for name, predicate, wanted in filters)
 
 
 def _text(value: Any) -> str:
