@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from shoal.core.native.daemon_log import last_words
 from shoal.core.native.session_folder import socket_address
 from shoal.exceptions import GetTimeoutError, LocalRayletDiedError, RaySystemError
 
@@ -46,10 +47,11 @@ def worker_facts() -> dict[str, Any]:
 class ControlClient:
     """See the module. ``ControlClient(socket)`` for a driver that started its daemon; ``connect`` for everybody else."""
 
-    def __init__(self, link: socket.socket, daemon_pid: int = 0) -> None:
+    def __init__(self, link: socket.socket, daemon_pid: int = 0, session_folder: str = "") -> None:
         self._socket = link
         self._pid = os.getpid()
         self._daemon_pid = daemon_pid
+        self._session_folder = session_folder
         self._next_id = 1
         self._send_lock = threading.Lock()
         self._state = threading.Condition()
@@ -94,7 +96,7 @@ class ControlClient:
         if not isinstance(welcome, m.Welcome):
             link.close()
             raise ConnectionError(f"the node daemon at {session_folder} answered {welcome}")
-        return cls(link, welcome.daemon_pid), welcome, fds[0] if fds else -1
+        return cls(link, welcome.daemon_pid, session_folder), welcome, fds[0] if fds else -1
 
     def request(self, message: Message, timeout_s: float | None = None) -> Any:
         """The answer. Raises RequestFailed when the daemon refuses, RaySystemError when it made a mistake, GetTimeoutError,
@@ -182,7 +184,7 @@ class ControlClient:
         if self._closed:
             raise RaySystemError("the session has ended")
         if self._dead is not None:
-            raise LocalRayletDiedError(f"The node daemon of this machine (pid {self._daemon_pid}) has died: {self._dead}.")
+            raise LocalRayletDiedError(f"The node daemon of this machine (pid {self._daemon_pid}) has died: {self._dead}")
 
     def _wait(self, request_id: int, deadline_s: float | None, message: Message) -> Answer:
         """Reads for everybody until our answer is there, or waits for whoever reads now."""
@@ -258,7 +260,7 @@ class ControlClient:
     def _lose(self, reason: str) -> None:
         with self._state:
             if self._dead is None:
-                self._dead = reason
+                self._dead = f"{reason}.{last_words(self._session_folder)}"
             self._state.notify_all()
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from shoal.core.birth_marks import PLACEHOLDERS
 from shoal.core.native import session_folder
+from shoal.core.native.daemon_log import last_words, log_path
 from shoal.exceptions import RaySystemError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ OBJECT_STORE_SHARE = 0.3
 OBJECT_STORE_BYTES_MAX = 200 * 10**9
 OBJECT_STORE_BYTES_MIN = 75 * 2**20
 START_TIMEOUT_S = 30.0
+END_TIMEOUT_S = 2.0  # of a daemon that could not start
 _WELCOME = struct.Struct("<4sII")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -77,19 +79,34 @@ def start_embedded(
     pid = _spawn(command, theirs, config)
     theirs.close()
     meanwhile()
-    ours.settimeout(START_TIMEOUT_S)
     try:
-        data, fds, _, _ = socket.recv_fds(ours, _WELCOME.size, 1)
-        if len(data) < _WELCOME.size:
-            raise RaySystemError(f"the node daemon ended before it was ready; see {config['session_folder']}/logs/daemon.log")
-        magic, number, queue = _WELCOME.unpack(data)
-        if magic != b"SHL1" or not fds:
-            text = ours.recv(min(number, 1 << 20)).decode(errors="replace")
-            raise RaySystemError(f"the node daemon could not start: {text}")
-    except OSError as error:
-        raise RaySystemError(f"the node daemon did not answer in {START_TIMEOUT_S} s: {error}") from error
-    ours.settimeout(None)
-    return EmbeddedNode(ours, pid, fds[0], number, config, default_queue=queue)
+        arena_fd, slot, queue = _welcomed(ours)
+    except RaySystemError as error:
+        ours.close()
+        wait_ended(pid, END_TIMEOUT_S)
+        text = f"{error.client_exc}.{last_words(config['session_folder'])}"
+        session_folder.remove(config["session_folder"], config["spill_folders"], keep_logs=False)
+        raise RaySystemError(text) from None
+    return EmbeddedNode(ours, pid, arena_fd, slot, config, default_queue=queue)
+
+
+def _welcomed(link: socket.socket) -> tuple[int, int, int]:
+    """Waits for the daemon's first words: descriptor of the arena, our slot, our queue. Raises RaySystemError."""
+    link.settimeout(START_TIMEOUT_S)
+    try:
+        data, fds, _, _ = socket.recv_fds(link, _WELCOME.size, 1)
+    except TimeoutError:
+        raise RaySystemError(f"the node daemon did not answer in {START_TIMEOUT_S} s") from None
+    except OSError:
+        data, fds = b"", []  # reset: it ended without having read what we sent
+    if len(data) < _WELCOME.size:
+        raise RaySystemError("the node daemon ended before it was ready")
+    magic, number, queue = _WELCOME.unpack(data)
+    if magic != b"SHL1" or not fds:
+        text = link.recv(min(number, 1 << 20)).decode(errors="replace")
+        raise RaySystemError(f"the node daemon could not start: {text}")
+    link.settimeout(None)
+    return fds[0], number, queue
 
 
 def wait_ended(daemon_pid: int, timeout_s: float) -> bool:
@@ -220,7 +237,7 @@ def _spawn(command: list[str], link: socket.socket, config: dict[str, Any]) -> i
     """posix_spawn: no fork handlers, no copy of this process. The daemon is in a session of its own: Ctrl-C does not reach
     it."""
     log = os.open(
-        os.path.join(config["session_folder"], "logs", "daemon.log"),
+        log_path(config["session_folder"]),
         os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC,
         0o600,
     )

@@ -55,8 +55,9 @@ def _process(pid: int) -> str:
 
 
 def _what(uid: int, is_own: bool, call: str) -> str:
-    """What the object is to the user, or of what call these are the own arguments. It is counted while it is looked at, and may be
-    gone already."""
+    """What the object is to the user, or of what call these are the own arguments.
+
+    The object is counted while it is looked at, and may be gone already."""
     if is_own:
         return f"arguments of {call}"
     user = f", argument of {call}" if call else ""

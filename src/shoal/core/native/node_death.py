@@ -13,27 +13,32 @@ import time
 from typing import TYPE_CHECKING
 
 from shoal import _kernel
+from shoal.core.native.daemon_log import last_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 WORKERS_END_S = 2.0
-LOG_TAIL_BYTES = 4096
 _OTHERS = (_kernel.ROLE_DAEMON, _kernel.ROLE_WORKER, _kernel.ROLE_ACTOR)
 
 
 def fail_everything(daemon_pid: int, session_folder: str, mailboxes: Iterable[int]) -> None:
     """Called once, from the thread that noticed. ``mailboxes``: of the actors this process knows."""
     from shoal.core.serialization import dumps_error
-    from shoal.exceptions import LocalRayletDiedError
+    from shoal.exceptions import LocalRayletDiedError, RaySystemError
 
     if not _kernel.attached():
         return
     text = f"The node daemon of this machine (pid {daemon_pid}) has died, and all work of the session with it."
-    last_words = _last_lines(os.path.join(session_folder, "logs", "daemon.log"))
-    if last_words:
-        text = f"{text} The end of its log:\n{last_words}"
-    error = dumps_error(LocalRayletDiedError(text))
+    error = dumps_error(LocalRayletDiedError(text + last_words(session_folder)))
+    try:
+        _fail_with(error, mailboxes)
+    except RaySystemError:
+        if _kernel.attached():
+            raise  # else another thread has ended the session meanwhile, and nothing is left to fail
+
+
+def _fail_with(error: bytes, mailboxes: Iterable[int]) -> None:
     slots = _dead_slots()
     for slot in slots:
         for task in _kernel.repair_slot(slot):
@@ -73,14 +78,3 @@ def _alive(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return False
-
-
-def _last_lines(path: str) -> str:
-    """The end of a log; "" when there is none."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - LOG_TAIL_BYTES))
-            return file.read().decode(errors="replace").strip()
-    except OSError:
-        return ""

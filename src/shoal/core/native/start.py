@@ -51,7 +51,7 @@ def _start_private(options: InitOptions) -> NativeEngine:
 
     _kernel.attach_arena(started.arena_fd)
     _kernel.adopt_slot(started.slot)
-    control = ControlClient(started.link, started.daemon_pid)
+    control = ControlClient(started.link, started.daemon_pid, started.facts["session_folder"])
     node = EmbeddedNode(started.facts, started.slot, started.daemon_pid)
     engine = _engine(options, control, node, namespace, started.job_id)
     engine.classes.know_default(started.default_queue, started.default_class_id)

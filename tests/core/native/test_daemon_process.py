@@ -1,0 +1,60 @@
+"""A daemon that cannot start says why, in the driver's error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import shoal
+from shoal.exceptions import LocalRayletDiedError, RaySystemError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REASON = "not on this machine"
+
+
+@pytest.fixture
+def broken_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Modules in this folder are found first by processes that start now; session folders go beside it."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    return folder
+
+
+def test_a_daemon_that_ends_before_it_is_ready_says_why(broken_modules: Path) -> None:
+    (broken_modules / "struct.py").write_text(f"raise ImportError({REASON!r})\n")
+    with pytest.raises(RaySystemError) as caught:
+        shoal.init(num_cpus=1)
+    text = str(caught.value)
+    assert "the node daemon ended before it was ready. The end of its log:\nTraceback" in text
+    assert text.endswith(f"ImportError: {REASON}") and text.count("System error") == 1
+    assert not shoal.is_initialized() and not list(broken_modules.parent.rglob("session_*"))
+
+
+def test_a_daemon_that_cannot_be_constructed_says_why(broken_modules: Path) -> None:
+    (broken_modules / "msgspec.py").write_text(f"raise ImportError({REASON!r})\n")
+    try:
+        with pytest.raises(LocalRayletDiedError) as caught:  # by init, or by what needs the daemon first
+            shoal.init(num_cpus=1)
+            shoal.nodes()
+    finally:
+        shoal.shutdown()
+    assert "has died" in str(caught.value) and str(caught.value).endswith(f"ImportError: {REASON}")
+
+
+def test_a_session_starts_after_one_that_could_not(broken_modules: Path) -> None:
+    module = broken_modules / "struct.py"
+    module.write_text(f"raise ImportError({REASON!r})\n")
+    with pytest.raises(RaySystemError):
+        shoal.init(num_cpus=1)
+    module.unlink()
+    shoal.init(num_cpus=1, log_to_driver=False)
+    try:
+        assert shoal.get(shoal.remote(abs).remote(-3)) == 3
+    finally:
+        shoal.shutdown()
+    assert not list(broken_modules.parent.rglob("session_*"))
