@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "codec.h"
+#include "control.h"
 #include "python.h"
 
 namespace nb = nanobind;
@@ -21,7 +22,7 @@ Arena* arena = nullptr;
 u32 arena_epoch = 0;
 Hooks hooks{};
 
-static Arena& attached() {
+Arena& attached() {
   if (!arena || arena->closed) {
     if (hooks.not_attached && !require_arena()) throw nb::python_error();
     throw std::runtime_error("no arena is attached");
@@ -88,17 +89,17 @@ struct DeadTaskState {
 static void within(u32 i, u32 end, const char* what) {
   if (i >= end) throw nb::index_error((std::string("there is no ") + what + " " + std::to_string(i)).c_str());
 }
-static Record& record_at(u32 i) {
+Record& record_at(u32 i) {
   Arena& a = attached();
   within(i, record_end(a), "record");
   return a.record(i);
 }
-static Slot& slot_at(u32 i) {
+Slot& slot_at(u32 i) {
   Arena& a = attached();
   within(i, a.head->slots_used, "slot");
   return a.slot(i);
 }
-static Queue& queue_at(u32 i) {
+Queue& queue_at(u32 i) {
   Arena& a = attached();
   within(i, a.head->queues_used, "queue");
   return a.queue(i);
@@ -151,133 +152,6 @@ static std::vector<DeadTaskState> states(const std::vector<DeadTask>& tasks) {
   return out;
 }
 
-static u32 error_record(Arena& a, nb::bytes error) {
-  u32 i = a.new_record(kObject);
-  a.hold(i);
-  Record& r = a.record(i);
-  u64 n = error.size();
-  u8* to = r.value_inline;
-  r.value_size = n;
-  if (n > kValueInline) {
-    if (!a.allocate_value(i, n)) {
-      a.spill(std::max<u64>(n, a.head->capacity_bytes / 16));
-      if (!a.allocate_value(i, n)) {
-        a.drop(i);
-        throw std::runtime_error("no room in the arena for an error report");
-      }
-    }
-    to = a.heap(r.value_offset);
-  }
-  std::memcpy(to, error.c_str(), n);
-  r.value_kind = kPickle;
-  a.seal(i, kErrorFlag);
-  return i;
-}
-
-static void requeue(u32 i, bool front, bool use_retry) {
-  if ((record_at(i).state.load() & kStateMask) != kRunning) throw nb::value_error("only an execution that has begun goes back");
-  attached().requeue(i, front, use_retry);
-}
-
-// Seals a record of a dead process, or one that has not started. True: this call did it.
-static bool fail_record(u32 i, nb::bytes error) {
-  Arena& a = attached();
-  record_at(i);
-  u32 e = error_record(a, error);
-  bool done = a.fail_abandoned(i, e);
-  a.drop(e);
-  return done;
-}
-
-// 0: sealed already (or gone), 1: had not started, and is sealed now, 2: it is running; its cancel flag is set.
-static int cancel_record(u32 i, u64 uid, nb::bytes error) {
-  Arena& a = attached();
-  Record& r = record_at(i);
-  if (!a.try_hold(i)) return 0;
-  u32 e = 0;
-  try {
-    e = error_record(a, error);  // first: its making may fail
-  } catch (...) {
-    a.drop(i);
-    throw;
-  }
-  int result = 0;
-  u32 seen = r.state.load();
-  while (r.uid == uid) {
-    u32 plain = seen & kStateMask;
-    if (plain == kRunning) {
-      if (!r.state.compare_exchange_weak(seen, seen | kCancelFlag)) continue;
-      if (r.stream) {
-        a.queue(r.stream).sequence.fetch_add(1);
-        futex_wake(a.queue(r.stream).sequence, 1 << 20);
-      }
-      result = 2;
-    } else if (plain == kPending || plain == kQueued) {
-      if (!a.begin_failing(i, seen)) continue;
-      a.fail_begun(i, e);
-      if (!(seen & kTurnFlag)) a.give_turn(i);
-      result = 1;
-    }
-    break;
-  }
-  a.drop(e);
-  a.drop(i);
-  return result;
-}
-
-// cancel_children(uid, error) -> (record, uid) of those that run: everything that the execution `uid` submitted, and so on.
-static std::vector<std::tuple<u32, u64>> cancel_children(u64 uid, nb::bytes error) {
-  Arena& a = attached();
-  std::vector<std::tuple<u32, u64>> running;
-  std::vector<u64> parents{uid};
-  u32 end = a.records_end();
-  while (!parents.empty()) {
-    u64 parent = parents.back();
-    parents.pop_back();
-    for (u32 i = a.next_record(0); i < end; i = a.next_record(i)) {
-      Record& r = a.record(i);
-      if (r.parent != parent || (r.state.load(std::memory_order_relaxed) & kStateMask) == kFree) continue;
-      u64 child = r.uid;
-      if (r.kind == kObject || r.kind == kReturn || r.kind == kActor) continue;
-      parents.push_back(child);
-      if (cancel_record(i, child, error) == 2) running.push_back({i, child});
-    }
-  }
-  return running;
-}
-
-// Puts an error in the place of a sealed value: free(). Values that are being read stay.
-static bool replace_value(nb::handle ref, nb::bytes error) {
-  if (!is_ref(ref.ptr()) || !check_ref(ref.ptr())) throw nb::type_error("an ObjectRef of this session is needed");
-  Arena& a = attached();
-  u32 i = ref_record(ref.ptr());
-  Record& r = a.record(i);
-  if (!a.sealed(i)) return false;
-  u32 e = error_record(a, error);
-  a.hold(i);
-  u32 entry = a.enter(i, kSpill);
-  u32 free = 0;
-  if (!r.pins.compare_exchange_strong(free, kSpilling | a.me)) {
-    a.strike(entry);
-    a.drop(i);
-    a.drop(e);
-    return false;
-  }
-  a.release_value(r);
-  r.value_kind = kAlias;
-  r.value_offset = e;
-  r.state.fetch_or(kErrorFlag);
-  r.pins.store(0);
-  a.strike(entry);
-  a.drop(i);
-  return true;
-}
-
-static u32 running_slot(u32 record, u64 uid) {
-  Arena& a = attached();
-  return record_at(record).uid == uid ? a.executor_of(record) : 0;
-}
-
 // (record, ready, unreferenced): what happened to an actor; record 0: nothing more.
 static std::tuple<u32, bool, bool> pop_control() {
   Arena& a = attached();
@@ -301,119 +175,6 @@ static void end_actor(u32 i) {
   Record& r = record_at(i);
   if (r.kind != kActor || (r.state.load() & kStateMask) == kFree) throw nb::value_error("the record is no actor");
   r.flags |= kActorEnded;
-}
-
-static nb::object hold(u32 i) {
-  record_at(i);
-  if (!attached().try_hold(i)) throw nb::value_error("the record is being freed");
-  return nb::steal(adopt_ref(i));
-}
-
-// By what an id says: the uid of the task or object, and the number of the result (1 = the first, or not a result).
-static nb::object find_record(u64 uid, u32 number) {
-  Arena& a = attached();
-  u32 end = a.records_end();
-  auto matches = [&](const Record& r) {
-    if ((r.state.load(std::memory_order_acquire) & kStateMask) == kFree) return false;
-    if (number == 1) return r.kind != kReturn && r.uid == uid;
-    return r.kind == kReturn && r.queued_ns == uid && r.index + 1 == number;
-  };
-  for (u32 i = a.next_record(0); i < end; i = a.next_record(i)) {
-    if (!matches(a.record(i)) || !a.try_hold(i)) continue;
-    if (matches(a.record(i))) return nb::steal(adopt_ref(i));
-    a.drop(i);
-  }
-  return nb::none();
-}
-
-static nb::dict memory_stats() {
-  Arena& a = attached();
-  Header& h = *a.head;
-  nb::dict d;
-  d["capacity_bytes"] = h.capacity_bytes;
-  d["used_bytes"] = h.used_pages.load() * kPageBytes;
-  d["free_warm_bytes"] = h.warm_pages.load() * kPageBytes;
-  d["spilled_bytes"] = h.spilled_bytes.load();
-  d["spilled_objects"] = h.spilled_objects.load();
-  d["fallback_objects"] = h.fallback_objects.load();
-  u64 live = 0;
-  u32 end = a.records_end();
-  for (u32 i = a.next_record(0); i < end; i = a.next_record(i))
-    live += (a.record(i).state.load(std::memory_order_relaxed) & kStateMask) != kFree;
-  d["records"] = live;
-  d["records_high"] = end;
-  u32 queues = 0, processes = 0;
-  for (u32 i = 1; i < h.queues_used; i++) queues += (a.queue(i).flags.load() & kQueueUsed) != 0;
-  for (u32 i = 1; i < h.slots_used; i++) processes += a.slot(i).role != kRoleNone;
-  d["queues"] = queues;
-  d["processes"] = processes;
-  d["active"] = h.active.load();
-  return d;
-}
-
-// Live records of tasks, calls, actors and objects, for state lists.
-static nb::list list_records(u32 limit) {
-  Arena& a = attached();
-  nb::list out;
-  u32 end = a.records_end();
-  for (u32 i = a.next_record(0); i < end && nb::len(out) < limit; i = a.next_record(i)) {
-    Record& r = a.record(i);
-    u32 state = r.state.load();
-    if ((state & kStateMask) == kFree || !a.try_hold(i)) continue;
-    nb::object ref = nb::steal(adopt_ref(i));
-    nb::dict d;
-    d["ref"] = ref;
-    d["record"] = i;
-    d["uid"] = u64(r.uid);
-    d["kind"] = u32(r.kind);
-    d["state"] = state & kStateMask;
-    d["is_error"] = (state & kErrorFlag) != 0;
-    d["is_code"] = (r.flags & kIsCode) != 0;
-    d["count"] = r.count.load() - 1;
-    d["size_bytes"] = u64(r.value_size);
-    d["where"] = u32(r.where);
-    d["owner"] = u32(r.owner);
-    d["owner_pid"] = u32(a.slot(r.owner).pid.load());
-    d["queue"] = u32(r.queue);
-    d["attempt"] = u32(r.attempt);
-    d["parent"] = u64(r.parent);
-    std::string name = r.function ? text_of(r.function) : "";
-    d["name"] = nb::steal(PyUnicode_DecodeUTF8(name.data(), Py_ssize_t(name.size()), "replace"));
-    d["queued_ns"] = u64(r.queued_ns);
-    d["started_ns"] = u64(r.started_ns);
-    d["finished_ns"] = u64(r.finished_ns);
-    out.append(d);
-  }
-  return out;
-}
-
-// The last tasks whose records are gone, the latest first.
-static nb::list list_past_tasks(u32 limit) {
-  Arena& a = attached();
-  nb::list out;
-  u64 last = a.head->past_tasks.load();
-  u64 first = last > kPastTasks ? last - kPastTasks : 0;
-  for (u64 number = last; number > first && nb::len(out) < limit; number--) {
-    PastTask& shared = a.past_task(number);
-    if (shared.number.load(std::memory_order_acquire) != number) continue;
-    PastTask p;
-    std::memcpy(reinterpret_cast<u8*>(&p) + sizeof p.number, reinterpret_cast<u8*>(&shared) + sizeof p.number,
-                sizeof p - sizeof p.number);
-    std::atomic_thread_fence(std::memory_order_acquire);
-    if (shared.number.load(std::memory_order_relaxed) != number) continue;
-    nb::dict d;
-    d["task_id"] = nb::bytes(reinterpret_cast<const char*>(p.id), sizeof p.id);
-    d["name"] = nb::steal(PyUnicode_DecodeUTF8(p.name, Py_ssize_t(std::min<u32>(p.name_bytes, kPastNameBytes)), "replace"));
-    d["kind"] = u32(p.kind);
-    d["is_error"] = p.is_error != 0;
-    d["attempt"] = p.attempt;
-    d["owner_pid"] = p.owner_pid;
-    d["queued_ns"] = p.queued_ns;
-    d["started_ns"] = p.started_ns;
-    d["finished_ns"] = p.finished_ns;
-    out.append(d);
-  }
-  return out;
 }
 
 static bool wait_doorbell(double timeout_s) {
@@ -446,29 +207,11 @@ static nb::object function_record(nb::handle value, const std::string& name) {
   return ref;
 }
 
-// Which record (and uid) an ObjectRef's work is: its own, or the task's of which it is a return.
-static nb::object task_of_ref(nb::handle ref) {
-  if (!is_ref(ref.ptr())) throw nb::type_error("an ObjectRef is needed");
-  if (!check_ref(ref.ptr())) throw nb::python_error();
-  Record& r = attached().record(ref_record(ref.ptr()));
-  if (r.kind == kReturn && r.first_return) return nb::make_tuple(u32(r.first_return), u64(r.queued_ns));
-  return nb::make_tuple(ref_record(ref.ptr()), u64(r.uid));
-}
-
 // mark_code(ref): the object is a pickled function or class. Lists of objects leave it out.
 static void mark_code(nb::handle ref) {
   if (!is_ref(ref.ptr())) throw nb::type_error("an ObjectRef is needed");
   if (!check_ref(ref.ptr())) throw nb::python_error();
   attached().record(ref_record(ref.ptr())).flags |= kIsCode;
-}
-
-// The bytes of a value as they lie in the arena: for comparing contents.
-static nb::bytes raw_value(nb::handle ref) {
-  if (!is_ref(ref.ptr()) || !check_ref(ref.ptr())) throw nb::type_error("an ObjectRef of this session is needed");
-  Record& r = attached().record(ref_record(ref.ptr()));
-  const u8* at = r.where == kBlock ? arena->heap(r.value_offset) : r.value_inline;
-  if (r.where == kFile) throw nb::value_error("the value is in a file");
-  return nb::bytes(reinterpret_cast<const char*>(at), r.value_size);
 }
 
 // send_call(mailbox, call_record_ref): a call without arguments that nobody waits for.
@@ -541,12 +284,6 @@ static void add_daemon_functions(nb::module_& m) {
     return states(attached().orphaned(owner));
   });
   m.def("slot_submitted", [](u32 slot) { return slot_at(slot).submitted != 0; });
-  m.def("requeue", requeue, nb::arg("record"), nb::arg("front") = true, nb::arg("use_retry") = true);
-  m.def("fail_record", fail_record);
-  m.def("cancel_record", cancel_record);
-  m.def("running_slot", running_slot);
-  m.def("cancel_children", cancel_children);
-  m.def("replace_value", replace_value);
 }
 
 static void add_queue_functions(nb::module_& m) {
@@ -591,39 +328,7 @@ static void add_queue_functions(nb::module_& m) {
 }
 
 static void add_record_functions(nb::module_& m) {
-  m.def("record_state", [](u32 i) { return record_at(i).state.load() & kStateMask; });
-  m.def("record_uid", [](u32 i) { return u64(record_at(i).uid); });
-  m.def("record_is_error", [](u32 i) { return (record_at(i).state.load() & kErrorFlag) != 0; });
-  m.def("record_retries", [](u32 i) { return record_at(i).retries_left; });
-  m.def("record_count", [](u32 i) { return record_at(i).count.load(); });
-  m.def("record_kind", [](u32 i) { return u32(record_at(i).kind); });
-  m.def("record_size", [](u32 i) { return u64(record_at(i).value_size); });
-  m.def("record_where", [](u32 i) { return u32(record_at(i).where); });
-  m.def("record_pid", [](u32 i) { return attached().slot(record_at(i).owner).pid.load(); });
-  m.def("record_cancelled", [](u32 i) { return (record_at(i).state.load() & kCancelFlag) != 0; });
-  m.def("record_actor", [](u32 i) { return record_at(i).actor; });
-  m.def("record_name", [](u32 i) { return text_of(record_at(i).function); });
-  m.def("read_record", [](u32 i) {
-    record_at(i);
-    if (!attached().sealed(i)) throw nb::value_error("the record is not sealed");
-    bool is_error;
-    PyObject* value = decode_value(i, &is_error);
-    if (!value) throw nb::python_error();
-    return nb::steal(value);
-  });
-  m.def("hold", hold);
-  m.def("find_record", find_record);
-  m.def("keep", [](u32 i) {
-    record_at(i);
-    return attached().try_hold(i);
-  });
-  m.def("release", [](u32 i) {
-    if (!record_at(i).count.load()) throw nb::value_error("nobody holds the record");
-    attached().drop(i);
-  });
   m.def("function_record", function_record);
-  m.def("task_of_ref", task_of_ref);
-  m.def("raw_value", raw_value);
   m.def("mark_code", mark_code);
   m.def("send_call", send_call);
   m.def("spill", [](u64 bytes) { return attached().spill(bytes); });
@@ -631,11 +336,7 @@ static void add_record_functions(nb::module_& m) {
     Arena& a = attached();
     return a.trim_heap(idle_s) + a.trim_records();
   });
-  m.def("memory_stats", memory_stats);
   m.def("limit_references", limit_references);
-  m.def("spill_left_out", [] { return attached().head->spill_left_out.load(); });
-  m.def("list_records", list_records);
-  m.def("list_past_tasks", list_past_tasks);
   m.def("set_hooks", set_hooks);
 }
 
@@ -683,6 +384,8 @@ NB_MODULE(_kernel, m) {
   add_daemon_functions(m);
   add_queue_functions(m);
   add_record_functions(m);
+  add_ending(m);
+  add_inspection(m);
   if (!add_ref_type(m.ptr()) || !add_nested_refs(m.ptr()) || !add_views() || !add_submitter(m.ptr()) || !add_work(m.ptr()) || !add_objects(m.ptr()) ||
       !add_watch(m.ptr()) || !add_obstacles(m.ptr()) || !add_holders(m.ptr()))
     throw nb::python_error();
