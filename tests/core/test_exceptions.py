@@ -56,6 +56,7 @@ SAMPLES: list[RayError] = [
     exceptions.CrossLanguageError("c"),
     exceptions.TaskCancelledError("id", "why"),
     exceptions.WorkerCrashedError("signal 9"),
+    exceptions.DeadlockError("f waits for f"),
     exceptions.LocalRayletDiedError(),
     exceptions.NodeDiedError("n"),
     exceptions.OutOfMemoryError("m"),

@@ -50,7 +50,7 @@ def double(x: int) -> int:
 
 @shoal.remote
 def sleep(seconds: float) -> str:
-    time.sleep(seconds)
+    time.sleep(seconds)  # the work itself takes time
     return "slept"
 
 
