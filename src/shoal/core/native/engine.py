@@ -55,6 +55,7 @@ class NativeEngine:
         self.exports = Exports()
         self.classes = SchedulingClasses(control, None if job_env is None else dict(job_env), job_facts)
         self.actors = Actors(self)
+        self.on_shutdown: Callable[[], None] = lambda: None
         self._preloaded: list[str] = []
         self._modules_seen = 0
 
@@ -173,6 +174,7 @@ class NativeEngine:
 
     def shutdown(self) -> None:
         self.node.leave(self)
+        self.on_shutdown()
 
 
 def current_native_engine() -> NativeEngine:

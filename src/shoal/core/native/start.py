@@ -87,7 +87,9 @@ def _watch(engine: NativeEngine, control: ControlClient, daemon_pid: int) -> Non
     from shoal.core.native.node_death import fail_everything
 
     folder = engine.node.session_folder
-    control.watch(LogPrinter(), lambda: fail_everything(daemon_pid, folder, engine.actors.known_mailboxes()))
+    printer = LogPrinter()
+    engine.on_shutdown = printer.flush
+    control.watch(printer, lambda: fail_everything(daemon_pid, folder, engine.actors.known_mailboxes()))
 
 
 def _job_facts(options: InitOptions, namespace: str, job: int) -> dict[str, Any]:
