@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterator, Sequence
 
 SPILL_NAME = "spill"
+SESSION_PREFIX = "session_"
 SPILL_PREFIX = "shoal_spilled_objects_"
 LOCK_NAME = "daemon.lock"
 SOCKET_NAME = "daemon.sock"
@@ -97,7 +98,7 @@ def remove_stale(root: str) -> list[str]:
     removed = []
     for name in os.listdir(root):
         folder = os.path.join(root, name)
-        if name.startswith("session_") and _is_stale(folder):
+        if name.startswith(SESSION_PREFIX) and _is_stale(folder):
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(name)
     return removed
@@ -133,6 +134,8 @@ def spill_folder_in(base: str, session_id: str) -> str:
 def _check_ours(folder: str, spill_folders: Sequence[str]) -> None:
     if isinstance(spill_folders, str):  # a sequence too, of one-letter folders: "/" among them
         raise TypeError(f"spill_folders must be a list of folders, but got spill_folders={spill_folders!r}")
+    if not os.path.basename(folder).startswith(SESSION_PREFIX):
+        raise ValueError(f"{folder!r} is no session's folder: nothing is removed")
     for each in spill_folders:
         name = os.path.basename(each)
         is_ours = each == os.path.join(folder, SPILL_NAME) or (name.startswith(SPILL_PREFIX) and len(name) > len(SPILL_PREFIX))
