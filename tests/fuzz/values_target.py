@@ -79,7 +79,7 @@ def _damage_files(chance: random.Random, count: int, folder: Path) -> None:
     refs = [_kernel.put_value([numpy.arange(BIG * 8, dtype=numpy.uint8), MARK, number]) for number in range(5)]
     _kernel.spill(1 << 40)
     assert all(_kernel.record_where(ref.record) == ON_DISK for ref in refs)
-    files = {path: path.read_bytes() for path in folder.iterdir()}
+    files = {path: path.read_bytes() for path in sorted(folder.iterdir())}
     for _ in range(count):
         path = chance.choice(list(files))
         change = chance.choice(("damage", "cut", "remove"))
