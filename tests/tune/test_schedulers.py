@@ -129,7 +129,9 @@ def test_exploring_shifts_lists_multiplies_numbers_and_keeps_integers() -> None:
 
 def test_a_replay_goes_through_the_recorded_configurations(make_controller, tmp_path) -> None:
     policy = tmp_path / "pbt_policy_x.txt"
-    policy.write_text('["a", "b", 2, 2, {"x": 1}, {"x": 5}]\n["a", "b", 4, 4, {"x": 5}, {"x": 7}]\n')
+    policy.write_text(
+        '["z", "y", 1, 1, {"x": 0}, {"x": 9}]\n["b", "c", 2, 2, {"x": 1}, {"x": 5}]\n["a", "b", 3, 4, {"x": 5}, {"x": 7}]\n'
+    )
     controller = make_controller({"x": 0}, scheduler=PopulationBasedTrainingReplay(str(policy)))
     seen: list[int] = []
     play(controller, lambda config, iteration: seen.append(config["x"]) or 0.0, 6)

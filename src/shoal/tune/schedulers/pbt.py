@@ -141,18 +141,24 @@ class PopulationBasedTraining(FIFOScheduler):
         return PAUSE if others is not None else CONTINUE
 
     def _on_synchronous_result(self, tune_controller: Any, trial: Any) -> str:
-        waiting = [other for other in tune_controller.get_live_trials() if other is not trial]
-        if any(self._states[other.trial_id].time < self._next_sync for other in waiting if other.trial_id in self._states):
+        """Everybody is paused, and so has a checkpoint, before anybody is perturbed."""
+        if any(other is not trial for other in tune_controller.get_live_trials()):
             return PAUSE
+        self._next_sync += self._interval
+        return CONTINUE
+
+    def _perturb_together(self, tune_controller: Any) -> None:
+        """When all have reached the interval and are paused: the next one begins, for the worst with a better one's state."""
+        live = tune_controller.get_live_trials()
+        if not live or any(trial.status != trial.PAUSED or self._time(trial) < self._next_sync for trial in live):
+            return
         lower, upper = self._quantiles(tune_controller)
         self._next_sync += self._interval
-        decision = CONTINUE if not waiting else PAUSE
-        for other in [*waiting, trial]:
-            if other.trial_id in self._states:
-                self._states[other.trial_id].last_perturbation = self._states[other.trial_id].time
-            if other in lower and self._exploit(tune_controller, other, upper) and other is trial:
-                decision = NOOP
-        return decision
+        for trial in live:
+            if trial.trial_id in self._states:
+                self._states[trial.trial_id].last_perturbation = self._states[trial.trial_id].time
+            if trial in lower:
+                self._exploit(tune_controller, trial, upper)
 
     def _quantiles(self, tune_controller: Any) -> tuple[list[Any], list[Any]]:
         """The worst and the best trials, of those that have a score."""
@@ -203,7 +209,7 @@ class PopulationBasedTraining(FIFOScheduler):
             states[donor.trial_id].tag,
             trial.last_result.get(self._time_attr, 0),
             donor.last_result.get(self._time_attr, 0),
-            trial.config,
+            donor.config,
             config,
         ]
         text = json.dumps(line, default=str) + "\n"
@@ -232,6 +238,8 @@ class PopulationBasedTraining(FIFOScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """The waiting trial that has run least; in synchronous mode nobody who has reached the interval."""
+        if self._synch:
+            self._perturb_together(tune_controller)
         waiting = [
             trial
             for trial in tune_controller.waiting_trials()
@@ -261,8 +269,9 @@ class PopulationBasedTrainingReplay(FIFOScheduler):
             lines = [json.loads(line) for line in file if line.strip()]
         if not lines:
             raise ValueError(f"policy_file must hold at least one perturbation, but got policy_file={policy_file!r}")
-        self.config: dict[str, Any] = lines[0][4]
-        self._policy = [(line[2], line[5]) for line in lines]
+        lineage = _lineage(lines)
+        self.config: dict[str, Any] = lineage[0][4]
+        self._policy = [(line[3], line[5]) for line in lineage]
         self._trial: Any = None
         self._num_perturbations = 0
 
@@ -288,6 +297,16 @@ class PopulationBasedTrainingReplay(FIFOScheduler):
 
     def may_act(self) -> bool:
         return True
+
+
+def _lineage(lines: list[list[Any]]) -> list[list[Any]]:
+    """The perturbations that led to the last state, of all in a policy file: each one's trial is the donor of the next."""
+    found = [lines[-1]]
+    for line in reversed(lines[:-1]):
+        if line[0] != found[0][1]:
+            break
+        found.insert(0, line)
+    return found
 
 
 def explore(
