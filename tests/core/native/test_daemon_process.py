@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import shoal
+from shoal.core.native import daemon_process
 from shoal.exceptions import LocalRayletDiedError, RaySystemError
 
 if TYPE_CHECKING:
@@ -58,3 +59,10 @@ def test_a_session_starts_after_one_that_could_not(broken_modules: Path) -> None
     finally:
         shoal.shutdown()
     assert not list(broken_modules.parent.rglob("session_*"))
+
+
+@pytest.mark.parametrize("text", ["1.5", "-0.1", "half"])
+def test_a_limit_of_the_disk_that_is_no_share_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(daemon_process.DISK_LIMIT_VARIABLE, text)
+    with pytest.raises(ValueError, match=rf"RAY_local_fs_capacity_threshold must be between 0 and 1, but got '{text}'"):
+        shoal.init(num_cpus=1)

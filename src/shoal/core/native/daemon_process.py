@@ -24,6 +24,7 @@ OBJECT_STORE_SHARE = 0.3
 OBJECT_STORE_BYTES_MAX = 200 * 10**9
 OBJECT_STORE_BYTES_MIN = 75 * 2**20
 START_TIMEOUT_S = 30.0
+DISK_LIMIT_VARIABLE = "RAY_local_fs_capacity_threshold"
 END_TIMEOUT_S = 2.0  # of a daemon that could not start
 _WELCOME = struct.Struct("<4sII")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -74,7 +75,6 @@ def start_embedded(
     ours, theirs = socket.socketpair()
     body = marshal.dumps(config)
     ours.sendall(struct.pack("<I", len(body)) + body)
-    _check_disk_limit()
     command = [sys.executable, os.path.join(config["package_folder"], "node", "__main__.py"), "--embedded"]
     pid = _spawn(command, theirs, config)
     theirs.close()
@@ -137,6 +137,7 @@ def wait_ended(daemon_pid: int, timeout_s: float) -> bool:
 def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, Any]:
     """Makes the session folder (``folder``, by default a new one) and gathers what a daemon must know; plain values, for
     marshal."""
+    _check_disk_limit()
     session_id = os.urandom(8).hex()
     if folder is None:
         base = options.temp_dir or os.environ.get("RAY_TMPDIR") or _system_temp()
@@ -213,13 +214,13 @@ def detect_memory_bytes() -> int:
 
 def _check_disk_limit() -> None:
     """The kernel of each process reads the variable by itself."""
-    text = os.environ.get("RAY_local_fs_capacity_threshold", "0.95")
+    text = os.environ.get(DISK_LIMIT_VARIABLE, "0.95")
     try:
         fits = 0 <= float(text) <= 1
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(f"RAY_local_fs_capacity_threshold must be between 0 and 1, but got {text!r}")
+        raise ValueError(f"{DISK_LIMIT_VARIABLE} must be between 0 and 1, but got {text!r}")
 
 
 def detect_gpus() -> list[str]:
