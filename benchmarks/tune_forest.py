@@ -40,12 +40,12 @@ print(len(search.cv_results_["params"]), sorted(search.best_params_), round(sear
 
 def timed(*command: str) -> tuple[float, float, str]:
     """Wall and processor seconds of a process and what it has started and waited for, and the last line that it prints."""
-    environment = dict(os.environ)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if command[0] == sys.executable:
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     with tempfile.TemporaryDirectory() as folder:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder, env=environment)
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment)
         wall_s, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     busy_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return wall_s, busy_s, done.stdout.strip().splitlines()[-1]
