@@ -96,9 +96,10 @@ def seconds_per_call(call: Callable[[], object], count: int, rounds: int = 5) ->
     return best
 
 
-# On an idle machine a round trip between processes takes 0.06 to 0.09 ms, a call of Ray 2.60 1 to 2.5 ms, Shoal 0.001 ms.
-# On a busy one nobody may spin, and both ends sleep for each call.
+# On an idle machine of two cores a round trip between processes takes 0.06 to 0.09 ms, a call of Ray 2.60 1 to 2.5 ms, and
+# one of Shoal 0.001 ms. On a busy one Shoal's processes sleep for each call and then wait for a core, as anybody's.
 CALL_ROUND_TRIPS = 10
+FIFTH_OF_RAY_S = 0.0004
 
 
 @pytest.mark.usefixtures("session")
@@ -109,7 +110,7 @@ def test_one_call_at_a_time_costs_a_few_round_trips_between_processes(what: str,
     holds_once(
         lambda: (
             seconds_per_call(lambda: shoal.get(call.remote()), 200),
-            CALL_ROUND_TRIPS * seconds_per_call(round_trip, 200),
+            max(FIFTH_OF_RAY_S, CALL_ROUND_TRIPS * seconds_per_call(round_trip, 200)),
         )
     )
 
@@ -121,7 +122,7 @@ def test_many_calls_at_a_time_cost_less_than_a_round_trip_each(what: str, round_
     holds_once(
         lambda: (
             seconds_per_call(lambda: shoal.get([call.remote() for _ in range(2000)]), 1) / 2000,
-            0.5 * seconds_per_call(round_trip, 200),
+            max(FIFTH_OF_RAY_S / 10, 0.5 * seconds_per_call(round_trip, 200)),
         )
     )
 
