@@ -5,13 +5,14 @@
 
 namespace shoal {
 
-// What the submitters of one mailbox share in this process: the order of its calls.
+// What the submitters of one mailbox share in this process: the order of its calls. It does not keep the actor.
 struct MailboxObject {
   PyObject_HEAD
   u32 queue;
+  u32 actor;  // record
+  u64 actor_uid;
   bool ordered;
   i32 max_pending;      // < 0: without limit
-  PyObject* actor;      // ObjectRef
   u32 last;             // the previous call, if it was not queued when it was submitted (counted)
   u32 last_entry;
   u32 epoch;
@@ -26,6 +27,8 @@ struct SubmitterObject {
   u32 queue;
   PyObject* function;  // ObjectRef
   PyObject* mailbox;   // or null
+  PyObject* actor;     // ObjectRef, or null: of a weak handle, which does not keep the actor
+  PyObject* gone;      // of a weak handle: () -> the results of a call when the actor is gone
   PyObject* check;     // (*args, **kwargs): raises TypeError when they do not fit
   PyObject* fallback;  // called with the arguments when the session has ended
   PyObject* too_many;  // (max_pending_calls): raises
@@ -53,27 +56,28 @@ static void mailbox_dealloc(PyObject* o) {
   MailboxObject* m = mailbox_of(o);
   forget_last(m);
   delete m->pending;
-  Py_XDECREF(m->actor);
   PyTypeObject* type = Py_TYPE(o);
   PyObject_Free(o);
   Py_DECREF(type);
 }
 
 static PyObject* mailbox_new(PyTypeObject* type, PyObject* args, PyObject* keywords) {
-  static const char* names[] = {"queue", "actor", "ordered", "max_pending", nullptr};
-  unsigned int queue;
-  PyObject* actor;
+  static const char* names[] = {"queue", "actor", "uid", "ordered", "max_pending", nullptr};
+  unsigned int queue, actor;
+  unsigned long long uid;
   int ordered, max_pending;
-  if (!PyArg_ParseTupleAndKeywords(args, keywords, "IO!pi", const_cast<char**>(names), &queue, RefType, &actor, &ordered,
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "IIKpi", const_cast<char**>(names), &queue, &actor, &uid, &ordered,
                                    &max_pending))
     return nullptr;
-  if (!require_arena() || !check_ref(actor) || !check_number(queue, arena->head->queues_used, "queue")) return nullptr;
+  if (!require_arena() || !check_number(queue, arena->head->queues_used, "queue")) return nullptr;
+  if (!check_number(actor, record_end(*arena), "record")) return nullptr;
   MailboxObject* m = PyObject_New(MailboxObject, type);
   if (!m) return nullptr;
   m->queue = queue;
   m->ordered = ordered;
   m->max_pending = max_pending;
-  m->actor = Py_NewRef(actor);
+  m->actor = actor;
+  m->actor_uid = uid;
   m->last = m->last_entry = 0;
   m->epoch = arena_epoch;
   m->pending = new std::vector<std::pair<u32, u64>>;
@@ -92,7 +96,7 @@ static bool below_limit(MailboxObject* m) {
 // After the record is filled: in its caller's order.
 static void send_call(MailboxObject* m, u32 i) {
   if (m->max_pending >= 0) m->pending->push_back({i, arena->record(i).uid});
-  u32 actor = ref_record(m->actor);
+  u32 actor = m->actor;
   Record& r = arena->record(i);
   r.actor = actor;
   if (!m->ordered) {
@@ -167,6 +171,28 @@ PyObject* not_sent(PyObject* check) {
   return nullptr;
 }
 
+// Counts the actor of a weak handle for as long as a call of it is made.
+class Living {
+ public:
+  explicit Living(const SubmitterObject* s) {
+    MailboxObject* m = s->mailbox && !s->actor ? mailbox_of(s->mailbox) : nullptr;
+    if (!m) return;
+    gone = !arena->try_hold(m->actor);
+    if (gone) return;
+    held_ = m->actor;
+    gone = arena->record(held_).uid != m->actor_uid;
+  }
+  Living(const Living&) = delete;
+  Living& operator=(const Living&) = delete;
+  ~Living() {
+    if (held_) arena->drop(held_);
+  }
+  bool gone = false;
+
+ private:
+  u32 held_ = 0;
+};
+
 static PyObject* submit(PyObject* o, PyObject* const* args, size_t flagged, PyObject* names) {
   auto* s = reinterpret_cast<SubmitterObject*>(o);
   Py_ssize_t n = PyVectorcall_NARGS(flagged);
@@ -176,6 +202,8 @@ static PyObject* submit(PyObject* o, PyObject* const* args, size_t flagged, PyOb
     if (!fits) return nullptr;
   }
   MailboxObject* m = s->mailbox ? mailbox_of(s->mailbox) : nullptr;
+  Living living(s);
+  if (living.gone) return PyObject_CallNoArgs(s->gone);
   if (m && m->max_pending >= 0 && !below_limit(m)) return PyObject_CallFunction(s->too_many, "i", m->max_pending);
   u64 parent;
   if (!find_parent(&parent)) return nullptr;
@@ -226,6 +254,8 @@ static void submitter_dealloc(PyObject* o) {
   PyObject_GC_UnTrack(o);
   Py_XDECREF(s->function);
   Py_XDECREF(s->mailbox);
+  Py_XDECREF(s->actor);
+  Py_XDECREF(s->gone);
   Py_XDECREF(s->check);
   Py_XDECREF(s->fallback);
   Py_XDECREF(s->too_many);
@@ -240,6 +270,7 @@ static int submitter_traverse(PyObject* o, visitproc visit, void* arg) {
   Py_VISIT(s->check);
   Py_VISIT(s->fallback);
   Py_VISIT(s->too_many);
+  Py_VISIT(s->gone);
   return 0;
 }
 
@@ -248,21 +279,28 @@ static int submitter_clear(PyObject* o) {
   Py_CLEAR(s->check);
   Py_CLEAR(s->fallback);
   Py_CLEAR(s->too_many);
+  Py_CLEAR(s->gone);
   return 0;
 }
 
 static PyObject* submitter_new(PyTypeObject* type, PyObject* args, PyObject* keywords) {
   static const char* names[] = {"function", "queue",   "mailbox",         "check",     "fallback", "too_many",     "min_positional",
-                                "max_positional", "retries", "retry_exceptions", "num_returns", "streaming", "backpressure", nullptr};
-  PyObject *function, *mailbox, *check, *fallback, *too_many;
+                                "max_positional", "retries", "retry_exceptions", "num_returns", "streaming", "backpressure",
+                                "actor",          "gone",    nullptr};
+  PyObject *function, *mailbox, *check, *fallback, *too_many, *actor = Py_None, *gone = Py_None;
   unsigned int queue, num_returns, backpressure;
   int least, most, retries, retry_exceptions, streaming;
-  if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!IOOOOiiipIpI", const_cast<char**>(names), RefType, &function, &queue,
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!IOOOOiiipIpI|OO", const_cast<char**>(names), RefType, &function, &queue,
                                    &mailbox, &check, &fallback, &too_many, &least, &most, &retries, &retry_exceptions,
-                                   &num_returns, &streaming, &backpressure))
+                                   &num_returns, &streaming, &backpressure, &actor, &gone))
     return nullptr;
   if (mailbox != Py_None && Py_TYPE(mailbox) != MailboxType) {
     PyErr_SetString(PyExc_TypeError, "mailbox must be a Mailbox or None");
+    return nullptr;
+  }
+  bool is_weak = mailbox != Py_None && actor == Py_None;
+  if (actor != Py_None ? !need_ref(actor) : is_weak && !PyCallable_Check(gone)) {
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a submitter of a mailbox needs the actor, or what to do when it is gone");
     return nullptr;
   }
   if (!require_arena() || !check_ref(function)) return nullptr;
@@ -274,6 +312,8 @@ static PyObject* submitter_new(PyTypeObject* type, PyObject* args, PyObject* key
   s->queue = mailbox == Py_None ? queue : mailbox_of(mailbox)->queue;
   s->function = Py_NewRef(function);
   s->mailbox = mailbox == Py_None ? nullptr : Py_NewRef(mailbox);
+  s->actor = actor == Py_None ? nullptr : Py_NewRef(actor);
+  s->gone = is_weak ? Py_NewRef(gone) : nullptr;
   s->check = Py_NewRef(check);
   s->fallback = Py_NewRef(fallback);
   s->too_many = Py_NewRef(too_many);

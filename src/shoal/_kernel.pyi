@@ -194,9 +194,13 @@ def task_of_ref(ref: ObjectRef) -> tuple[int, int]:
 
 # ------------------------------------------------------------------ submitting
 class Mailbox:
-    def __init__(self, queue: int, actor: ObjectRef, ordered: bool, max_pending: int) -> None: ...
+    """The order of this process's calls of one mailbox. Does not keep the actor: ``uid`` tells whether ``actor`` is still its record."""
+
+    def __init__(self, queue: int, actor: int, uid: int, ordered: bool, max_pending: int) -> None: ...
 
 class Submitter:
+    """``actor``: of a mailbox, kept alive. None: a weak handle's, which gives ``gone()`` when the actor is no more."""
+
     def __init__(
         self,
         function: ObjectRef,
@@ -212,6 +216,8 @@ class Submitter:
         num_returns: int,
         streaming: bool,
         backpressure: int,
+        actor: ObjectRef | None = None,
+        gone: Callable[[], Any] | None = None,
     ) -> None: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 

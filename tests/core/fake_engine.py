@@ -153,9 +153,6 @@ class FakeEngine:
 
         return submit
 
-    def actor_creation_ref(self, actor: Any) -> Any:
-        return self.put(None)
-
     def _start(
         self, function: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], returns: Any
     ) -> Any:

@@ -184,11 +184,11 @@ def test_calls_of_one_caller_keep_their_order_while_arguments_are_pending(folder
     node = Node(folder)
     actor = _kernel.put("stands for the actor")
     queue = _kernel.create_queue(_kernel.my_slot(), 0, True)
-    mailbox = _kernel.Mailbox(queue, actor, True, -1)
+    mailbox = _kernel.Mailbox(queue, actor.record, actor.uid, True, -1)
     go = folder / "go"
     slow = node.task(wait_for)(str(go))
     log = folder / "log"
-    note = node.task(_note, mailbox=mailbox)
+    note = node.task(_note, mailbox=mailbox, actor=actor)
     calls = [note(str(log), n, slow if n % 7 == 3 else None) for n in range(50)]
     server, worker = node.server(queue), node.worker()
     assert _kernel.get(calls[:3]) == [0, 1, 2]
@@ -211,12 +211,35 @@ def _note(log: str, number: int, _needed: Any) -> int:
 @in_child
 def test_a_limit_of_calls_under_way_is_kept(folder: Path) -> None:
     node = Node(folder)
-    mailbox = _kernel.Mailbox(_kernel.create_queue(_kernel.my_slot(), 0, True), _kernel.put(0), True, 2)
-    call = node.task(add, mailbox=mailbox)
+    actor = _kernel.put("stands for the actor")
+    mailbox = _kernel.Mailbox(_kernel.create_queue(_kernel.my_slot(), 0, True), actor.record, actor.uid, True, 2)
+    call = node.task(add, mailbox=mailbox, actor=actor)
     held = [call(1), call(2)]
     with pytest.raises(RuntimeError, match="more than 2"):
         call(3)
     assert len(held) == 2
+
+
+@in_child
+def test_a_weak_submitter_keeps_no_actor_and_tells_when_it_is_gone(folder: Path) -> None:
+    node = Node(folder)
+    actor = _kernel.put("stands for the actor")
+    queue = _kernel.create_queue(_kernel.my_slot(), 0, True)
+    mailbox = _kernel.Mailbox(queue, actor.record, actor.uid, True, -1)
+    call = node.task(add, mailbox=mailbox, gone=lambda: "gone")
+    before, counted = node.records(), _kernel.record_count(actor.record)
+    held = call(1)
+    assert node.records() == before + 1 and _kernel.record_count(actor.record) == counted == 1
+    server = node.server(queue)
+    assert _kernel.get(held) == 1
+    _kernel.close_queue(queue, error_bytes("the actor has ended"))
+    assert node.bury(server) == []
+    del actor
+    assert call(2) == "gone"
+    again = _kernel.put("takes the place of the record")
+    assert call(3) == "gone" and _kernel.record_count(again.record) == 1
+    with pytest.raises(TypeError, match="needs the actor"):
+        node.task(add, mailbox=mailbox)
 
 
 @in_child

@@ -65,7 +65,6 @@ class InlineActorState(NativeActorState):
         for call in self.__dict__.pop("calls", {}).values():
             call.forget()
         self.submitters.clear()
-        self.mailboxes.clear()
         self.__dict__.pop("ref", None)
         if _kernel.attached():
             self.dispatcher.run_ready()

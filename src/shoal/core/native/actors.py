@@ -6,6 +6,7 @@ import pickle
 import struct
 import threading
 import weakref
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
@@ -14,10 +15,11 @@ from shoal.core.actor_handle import ActorMethod
 from shoal.core.native import exports, messages
 from shoal.core.native.classes import InfeasibleError, chosen_group
 from shoal.core.native.control import RequestFailed
+from shoal.core.native.streams import stream_of
 from shoal.core.native.tasks import retried, submitter
 from shoal.core.serialization import UnpicklableError
 from shoal.core.session import current_session
-from shoal.exceptions import ActorAlreadyExistsError, ActorHandleNotFoundError
+from shoal.exceptions import ActorAlreadyExistsError, ActorDiedError, ActorHandleNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,21 +32,45 @@ if TYPE_CHECKING:
 DEFAULT_GROUP = ""
 
 
+@dataclass(frozen=True)
+class Address:
+    """Where an actor's record is. Counts nothing: ``uid`` tells whether the record is still this actor's."""
+
+    record: int
+    uid: int
+
+
+class Mailboxes:
+    """The ways to one actor from this process. All its handles here share them: calls through any keep their order."""
+
+    def __init__(self, address: Address, spec: ClassSpec, options: ActorOptions, queues: dict[str, int]) -> None:
+        ordered = options.in_order(spec.is_async)
+        self.of_group = {
+            group: _kernel.Mailbox(queue, address.record, address.uid, ordered, options.pending_limit)
+            for group, queue in queues.items()
+        }
+
+
 class NativeActorState:
-    """This process's knowledge of one actor. All its handles here share it: calls through any keep their order."""
+    """What handles of one actor in this process share. Those that count have one, with ``ref``; weak ones have another."""
 
     def __init__(
-        self, ref: ObjectRef, actor_id: bytes, spec: ClassSpec, options: ActorOptions, mailboxes: dict[str, int]
+        self,
+        ref: ObjectRef | Address,
+        actor_id: bytes,
+        spec: ClassSpec,
+        options: ActorOptions,
+        queues: dict[str, int],
+        mailboxes: Mailboxes | None = None,
     ) -> None:
-        self.ref = ref
+        self.is_weak = isinstance(ref, Address)
+        self.address = Address(ref.record, ref.uid)
+        self.ref = None if isinstance(ref, Address) else ref
         self.actor_id = actor_id
         self.spec = spec
         self.options = options
-        self.queues = mailboxes
-        ordered = options.in_order(spec.is_async)
-        self.mailboxes = {
-            group: _kernel.Mailbox(queue, ref, ordered, options.pending_limit) for group, queue in mailboxes.items()
-        }
+        self.queues = queues
+        self.mailboxes = mailboxes or Mailboxes(self.address, spec, options, queues)
         self.submitters: dict[Any, Callable[..., Any]] = {}
 
 
@@ -56,7 +82,8 @@ class Actors:
     def __init__(self, engine: NativeEngine) -> None:
         self._engine = engine
         self._lock = threading.RLock()
-        self._known: weakref.WeakValueDictionary[bytes, NativeActorState] = weakref.WeakValueDictionary()
+        # By id and whether they are those of weak handles.
+        self._known: weakref.WeakValueDictionary[tuple[bytes, bool], NativeActorState] = weakref.WeakValueDictionary()
         self._class_records: weakref.WeakKeyDictionary[ClassSpec, ObjectRef] = weakref.WeakKeyDictionary()
 
     def create(self, spec: ClassSpec, args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions) -> NativeActorState:
@@ -64,20 +91,20 @@ class Actors:
         engine = self._engine
         namespace = options.namespace or engine.namespace
         if options.get_if_exists and options.name:
-            found = self._named(options.name, namespace)
+            found = self._named(options.name, namespace, is_weak=False)
             if found is not None:
                 return found
         self._check_group(spec, options)
         groups = [DEFAULT_GROUP, *spec.concurrency_groups]
-        mailboxes = {group: _kernel.create_queue(_kernel.my_slot(), 0, True) for group in groups}
+        queues = {group: _kernel.create_queue(_kernel.my_slot(), 0, True) for group in groups}
         try:
-            ref = _kernel.create_actor_record(self._class_record(spec), args, kwargs, list(mailboxes.values()))
+            ref = _kernel.create_actor_record(self._class_record(spec), args, kwargs, list(queues.values()))
         except UnpicklableError as error:
             if error.role == "value":
                 raise error.named("argument", f" for a task or actor {exports.qualified_name(spec.cls)}.__init__") from None
             raise
         actor_id = struct.pack("<Q", ref.uid) + _kernel.session_id()[:4] + engine.job_id
-        state = self.state_class(ref, actor_id, spec.without_class(), options, mailboxes)
+        state = self.state_class(ref, actor_id, spec.without_class(), options, queues)
         try:
             message = self._creation(state, namespace)
         except InfeasibleError as failure:
@@ -89,14 +116,14 @@ class Actors:
             self._never(state, failure)
             if failure.kind == "name_taken":
                 if options.get_if_exists:
-                    return self._import_named(failure.handle)
+                    return self._import_named(failure.handle, is_weak=False)
                 raise ActorAlreadyExistsError(
                     f"The name {options.name} (namespace={namespace}) is already taken. Please use a different name, "
                     f"or get that actor with get_actor({options.name!r}, namespace={namespace!r}), or pass get_if_exists=True."
                 ) from None
             raise ValueError(str(failure)) from failure
         with self._lock:
-            self._known[actor_id] = state
+            self._known[actor_id, False] = state
         _kernel.start_actor(ref)
         return state
 
@@ -124,7 +151,7 @@ class Actors:
         made = submitter(
             self._engine.exports.call(call),
             queue=0,
-            mailbox=state.mailboxes[group],
+            mailbox=state.mailboxes.of_group[group],
             signature=method.signature,
             name=f"{state.spec.name}.{method.name}",
             subject=f"{state.spec.module}.{state.spec.name}.{method.name}",
@@ -133,14 +160,16 @@ class Actors:
             retry_exceptions=bool(options.retried_exceptions) and retries != 0,
             returns=returns,
             backpressure=backpressure,
+            actor=state.ref,
+            gone=_gone(state, returns) if state.is_weak else None,
         )
         if key is not None:
             state.submitters[key] = made
         return made
 
     def named(self, name: str, namespace: str) -> NativeActorState:
-        """Raises ValueError when no live actor has the name."""
-        found = self._named(name, namespace)
+        """For a weak handle, which does not keep the actor. Raises ValueError when no live actor has the name."""
+        found = self._named(name, namespace, is_weak=True)
         if found is None:
             raise ValueError(
                 f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a named actor "
@@ -150,29 +179,34 @@ class Actors:
         return found
 
     def export(self, state: NativeActorState) -> tuple[Any, ...]:
-        return state.ref, state.actor_id, state.spec, state.options, state.queues
+        return state.ref or state.address, state.actor_id, state.spec, state.options, state.queues
 
     def restore(self, exported: tuple[Any, ...]) -> NativeActorState:
         """The state for a handle that arrived: the one this process has, if it has one."""
         ref, actor_id, spec, options, queues = exported
+        is_weak = isinstance(ref, Address)
         with self._lock:
-            known = self._known.get(actor_id)
+            known = self._known.get((actor_id, is_weak))
             if known is None:
-                known = self._known[actor_id] = self.state_class(ref, actor_id, spec, options, queues)
+                other = self._known.get((actor_id, not is_weak))
+                mailboxes = None if other is None else other.mailboxes
+                known = self.state_class(ref, actor_id, spec, options, queues, mailboxes)
+                self._known[actor_id, is_weak] = known
             return known
 
     def restore_own(
         self, record: int, actor_id: bytes, spec: ClassSpec, options: ActorOptions, queues: dict[str, int]
     ) -> Callable[[], NativeActorState]:
-        """For the actor's own process: how to make a handle of itself. Holding one all the time would keep it alive."""
-        return lambda: self.restore((_kernel.hold(record), actor_id, spec, options, queues))
+        """For the actor's own process: how to make a handle of itself, a weak one: another would keep it alive."""
+        own = Address(record, _kernel.record_uid(record)), actor_id, spec, options, queues
+        return lambda: self.restore(own)
 
     def known_mailboxes(self) -> list[int]:
         """Of every actor that this process has a handle of."""
         with self._lock:
             return [queue for state in list(self._known.values()) for queue in state.queues.values()]
 
-    def _named(self, name: str, namespace: str) -> NativeActorState | None:
+    def _named(self, name: str, namespace: str, is_weak: bool) -> NativeActorState | None:
         try:
             answer = self._engine.control.request(messages.NamedActor(name=name, namespace=namespace))
         except RequestFailed as failure:
@@ -181,25 +215,25 @@ class Actors:
             raise ValueError(str(failure)) from failure
         assert isinstance(answer, messages.ActorInfo)
         try:
-            return self._import_named(answer.handle)
+            return self._import_named(answer.handle, is_weak)
         except ValueError:
             return None  # its last handle went at this moment
 
-    def _import_named(self, handle: bytes) -> NativeActorState:
+    def _import_named(self, handle: bytes, is_weak: bool) -> NativeActorState:
         record, uid, actor_id, spec, options, queues = pickle.loads(handle)
         ref = _kernel.hold(record)
         if ref.uid != uid:
             raise ValueError("the actor is gone")
-        return self.restore((ref, actor_id, spec, options, queues))
+        return self.restore((Address(record, uid) if is_weak else ref, actor_id, spec, options, queues))
 
     def _creation(self, state: NativeActorState, namespace: str) -> messages.CreateActor:
         options, spec, engine = state.options, state.spec, self._engine
         group = engine.captured_group()
         chosen = chosen_group(options.scheduling_strategy, group)
         classes = engine.classes
-        handle = pickle.dumps((state.ref.record, state.ref.uid, state.actor_id, state.spec, options, state.queues))
+        handle = pickle.dumps((state.address.record, state.address.uid, state.actor_id, state.spec, options, state.queues))
         facts = (
-            state.ref.record,
+            state.address.record,
             state.actor_id,
             state.spec,
             options,
@@ -209,8 +243,8 @@ class Actors:
             b"" if chosen is None else chosen.group_id,
         )
         return messages.CreateActor(
-            record=state.ref.record,
-            uid=state.ref.uid,
+            record=state.address.record,
+            uid=state.address.uid,
             actor_id=state.actor_id,
             creation_class_id=classes.actor_class(options.placement_request(), options, group),
             running_class_id=classes.actor_class(options.running_request(), options, group),
@@ -244,10 +278,10 @@ class Actors:
     def _never(self, state: NativeActorState, error: Exception) -> None:
         """The actor will not start: its calls fail with the error."""
         report = serialization.dumps_error(error)
-        _kernel.end_actor(state.ref.record)
+        _kernel.end_actor(state.address.record)
         for queue in state.queues.values():
             _kernel.close_queue(queue, report)
-        _kernel.fail_record(state.ref.record, report)
+        _kernel.fail_record(state.address.record, report)
 
 
 def _fallback(state: NativeActorState, method: MethodSpec, options: CallOptions) -> Callable[..., Any]:
@@ -261,6 +295,31 @@ def _fallback(state: NativeActorState, method: MethodSpec, options: CallOptions)
         return ActorMethod(living, method, options, made_in).remote(*args, **kwargs)
 
     return call
+
+
+def _gone(state: NativeActorState, returns: Any) -> Callable[[], Any]:
+    """What calls through a weak handle return when the actor's record is gone. It must not keep ``state``, as ``_fallback``."""
+    name, actor_id = state.spec.name, state.actor_id.hex()
+
+    def results() -> Any:
+        error = ActorDiedError(
+            f"The actor is dead because all handles that count for it are gone. This handle of {name} was got by name, or from "
+            "the actor itself: such handles do not keep an actor alive.",
+            actor_id=actor_id,
+            facts={"class_name": name, "actor_id": actor_id},
+        )
+        report = serialization.dumps_error(error)
+        if isinstance(returns, int) and returns != 1:
+            return [_failed(report) for _ in range(returns)] or None
+        return stream_of(_failed(report)) if returns == "streaming" else _failed(report)
+
+    return results
+
+
+def _failed(report: bytes) -> ObjectRef:
+    ref = _kernel.put_value(None)
+    _kernel.replace_value(ref, report)
+    return ref
 
 
 def _hashable(options: CallOptions) -> bool:

@@ -81,9 +81,6 @@ class NativeEngine:
     def method_submitter(self, actor: NativeActorState, method: MethodSpec, options: CallOptions) -> Callable[..., Any]:
         return self.actors.method_submitter(actor, method, options)
 
-    def actor_creation_ref(self, actor: NativeActorState) -> ObjectRef:
-        return actor.ref
-
     def captured_group(self) -> bytes | None:
         """The placement group that tasks started here inherit."""
         return context.captured_group()

@@ -13,6 +13,7 @@ from shoal.core.remote_function import RemoteFunction
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shoal._kernel import ObjectRef
     from shoal.core.descriptors import FunctionSpec
     from shoal.core.native.engine import NativeEngine
     from shoal.core.options import TaskOptions
@@ -68,8 +69,12 @@ def submitter(
     retry_exceptions: bool,
     returns: Any,
     backpressure: int,
+    actor: ObjectRef | None = None,
+    gone: Callable[[], Any] | None = None,
 ) -> Callable[..., Any]:
-    """A kernel submitter. Calls that the signature's summary does not settle are checked in Python first."""
+    """A kernel submitter. Calls that the signature's summary does not settle are checked in Python first.
+
+    Of a mailbox: ``actor`` is kept alive; without it, ``gone`` gives what calls of an actor that is no more return."""
     # A function that must have keywords sends every call through the check: no number of arguments is right by itself.
     least, most = (1, 0) if signature.needs_keywords else (signature.min_positional, signature.max_positional)
     return _kernel.Submitter(
@@ -86,6 +91,8 @@ def submitter(
         num_returns=returns if isinstance(returns, int) else 1,
         streaming=returns == "streaming",
         backpressure=max(backpressure, 0),
+        actor=actor,
+        gone=gone,
     )
 
 
