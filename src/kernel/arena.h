@@ -206,6 +206,7 @@ class Arena {
   void requeue(u32 i, bool front, bool use_retry);
   std::vector<DeadTask> repair_slot(u32 slot);
   std::vector<DeadTask> orphaned(u32 owner);
+  bool has_open_work(u32 owner);  // something it has submitted waits or runs
   void repair_queue(u32 q, u32 dead);
 
   bool may_spin() const { return head->active.load(std::memory_order_relaxed) <= i32(head->cores); }

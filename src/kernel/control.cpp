@@ -284,6 +284,7 @@ static void add_daemon_functions(nb::module_& m) {
     return states(attached().orphaned(owner));
   });
   m.def("slot_submitted", [](u32 slot) { return slot_at(slot).submitted != 0; });
+  m.def("has_open_work", [](u32 slot) { return slot_at(slot).submitted != 0 && attached().has_open_work(slot); });
 }
 
 static void add_queue_functions(nb::module_& m) {

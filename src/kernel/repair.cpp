@@ -296,6 +296,19 @@ std::vector<DeadTask> Arena::repair_slot(u32 si) {
   return dead;
 }
 
+static bool is_submitted(const Record& r, u32 owner) {
+  return r.owner == owner && r.kind != kObject && r.kind != kReturn && r.kind != kActor;
+}
+
+bool Arena::has_open_work(u32 owner) {
+  u32 end = records_end();
+  for (u32 i = next_record(0); i < end; i = next_record(i)) {
+    u32 plain = record(i).state.load(std::memory_order_relaxed) & kStateMask;
+    if (plain >= kPending && plain <= kRunning && is_submitted(record(i), owner)) return true;
+  }
+  return false;
+}
+
 std::vector<DeadTask> Arena::orphaned(u32 owner) {
   std::vector<DeadTask> found;
   u32 end = records_end();
@@ -303,8 +316,7 @@ std::vector<DeadTask> Arena::orphaned(u32 owner) {
     Record& r = record(i);
     u32 plain = r.state.load(std::memory_order_relaxed) & kStateMask;
     // What runs is ended by who runs it, or by that one's death; actors by the daemon, which knows who outlives its owner.
-    if (r.owner != owner || plain < kPending || plain >= kRunning || r.kind == kObject || r.kind == kReturn || r.kind == kActor)
-      continue;
+    if (plain < kPending || plain >= kRunning || !is_submitted(r, owner)) continue;
     found.push_back(facts_of(i));
   }
   return found;

@@ -111,6 +111,9 @@ def serve_mailbox(queue: int) -> None: ...
 def end_worker(slot: int) -> None:
     """The worker of tasks in this slot ends its loop when it is idle."""
 
+def has_open_work(slot: int) -> bool:
+    """Whether tasks or calls that the process has submitted wait or run."""
+
 def slot_submitted(slot: int) -> bool:
     """Whether the process has ever submitted work (else it has no orphans)."""
 

@@ -96,7 +96,7 @@ class Executor:
         """A worker whose own submissions are not done stays: its end would fail them."""
         slot = instruction.slot
         process = self._daemon.brain.processes.at(slot)
-        if _kernel.slot_submitted(slot) and _kernel.orphaned_tasks(slot):
+        if _kernel.has_open_work(slot):
             if process is not None:
                 process.retiring = False
                 process.active_s = self._daemon.loop.time()

@@ -71,7 +71,7 @@ class InlineHandlers(Handlers):
         if isinstance(error, KeyboardInterrupt) and not asked_for:
             raise error
 
-    def count_call(self, uid: int) -> None:
+    def count_call(self, uid: int, task: Task, result: ObjectRef) -> None:
         """``max_calls`` ends workers, and there are none."""
 
     def leave_actor(self, task: Task, error: ActorExit) -> None:

@@ -27,6 +27,10 @@ LEFT_STATUS = 76
 """Exit status of a process that leaves on purpose. Not 0: user code that ends its process with it leaves its work undone."""
 RECYCLED_STATUS = 77
 """Exit status of a worker that ends because its function's ``max_calls`` is reached, or its task called sys.exit."""
+WORK_KINDS = (1, 2, 4, 6)
+"""Of records: tasks and calls, also those that stream."""
+OWN_WORK_MAX = 1 << 20
+FOREVER_S = -1.0
 PROMPT_RETRIES = 2
 RETRY_PAUSE_MIN_S, RETRY_PAUSE_MAX_S = 0.1, 0.8
 CHAINED_TEXT_MAX = 64 * 1024
@@ -53,7 +57,7 @@ class Handlers:
 
     def execute(self, task: Task) -> None:
         """Runs a task that needs more than a plain call."""
-        function = task.function
+        function, result_ref = task.function, task.ref
         try:
             call, target = self.loaded(function)
             args = task.args()
@@ -70,7 +74,7 @@ class Handlers:
                     self.finish_value(task, call, result)
         except BaseException as error:
             self.failed(task, error)
-        self.count_call(function.uid)
+        self.count_call(function.uid, task, result_ref)
 
     def failed(self, task: Task, error: BaseException) -> None:
         """An execution raised, or its result could not be stored."""
@@ -155,13 +159,14 @@ class Handlers:
         else:
             task.complete_many(tuple(values))
 
-    def count_call(self, uid: int) -> None:
-        """An execution is over. Does not return when it was the last that this process may run (``max_calls``)."""
+    def count_call(self, uid: int, task: Task, result: ObjectRef) -> None:
+        """An execution of the function ``uid`` is over. Does not return when it was the last that this process may run (``max_calls``)."""
         call = context.calls_by_function.get(uid)
         if call is None or not call.max_calls:
             return
         made = self._calls_made[uid] = self._calls_made.get(uid, 0) + 1
         if made >= call.max_calls:
+            wait_for_own_work(task, result)
             leave(RECYCLED_STATUS)
 
     def leave_actor(self, task: Task, error: ActorExit) -> None:
@@ -185,6 +190,20 @@ class Handlers:
         message = f"The worker died: the task {task.name} called sys.exit({error.code!r})."
         fail(task, exceptions.WorkerCrashedError(message))
         leave(RECYCLED_STATUS)
+
+
+def wait_for_own_work(last: Task, result: ObjectRef) -> None:
+    """Until everything that this process has submitted is done: with its end the rest would fail.
+
+    Its CPU is lent meanwhile, as that of an execution that waits: of ``last``, the one that is over, with its ``result``."""
+    slot = _kernel.my_slot()
+    if _kernel.record_state(result.record) == _kernel.SEALED:  # else it is tried again, perhaps elsewhere by now
+        _kernel.set_current(last)
+    while _kernel.has_open_work(slot):
+        records = _kernel.list_records(OWN_WORK_MAX)
+        open_work = [item["ref"] for item in records if item["owner"] == slot and item["kind"] in WORK_KINDS]
+        unsealed = [ref for ref in open_work if _kernel.record_state(ref.record) != _kernel.SEALED]
+        _kernel.wait_refs(unsealed, unsealed, len(unsealed), FOREVER_S)
 
 
 @contextlib.contextmanager
