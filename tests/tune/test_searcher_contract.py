@@ -282,3 +282,10 @@ def test_ax_is_told_space_objective_points_and_results(fake_ax: Callable[..., An
 def test_hebo_is_named_with_what_to_use_instead() -> None:
     with pytest.raises(ValueError, match="search_alg='hebo' is not supported.*'optuna'"):
         create_searcher("hebo")
+
+
+def test_hyperopt_gives_lists_back_as_lists() -> None:
+    search = create_searcher("hyperopt", random_state_seed=0)
+    search.set_search_properties("loss", "min", {"layers": tune.choice([[1, 2], [3, [4]]])})
+    seen = [search.suggest(str(number))["layers"] for number in range(10)]
+    assert all(layers in ([1, 2], [3, [4]]) for layers in seen)

@@ -11,10 +11,10 @@ from shoal.tune.flatten import copy_containers
 from shoal.tune.mode import sign_of
 from shoal.tune.result import DEFAULT_METRIC
 from shoal.tune.search.extras import import_extra
-from shoal.tune.search.points import check_no_grid, plain_value, score_of, unquantized
+from shoal.tune.search.points import check_no_grid, plain_value, same, score_of, unquantized
 from shoal.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Normal
 from shoal.tune.search.searcher import Searcher
-from shoal.tune.search.variant_generator import assign_value, has_unresolved_values
+from shoal.tune.search.variant_generator import assign_value
 
 _CONSTANT_SPACE = (
     "HyperOpt encountered an error when sampling from the space: it holds no domain to draw from. "
@@ -173,11 +173,11 @@ def _converted(value: Any, label: str) -> Any:
     """A category that may itself hold domains."""
     if isinstance(value, Domain):
         return _expression(import_extra("hyperopt", "HyperOptSearch").hp, label, value)
-    if not has_unresolved_values(value):
-        return import_extra("hyperopt.pyll.base", "HyperOptSearch", package="hyperopt").Literal(value)
     if isinstance(value, dict):
         return HyperOptSearch.convert_search_space(value, prefix=label)
-    return [_converted(item, f"{label}/{index}") for index, item in enumerate(value)]
+    if isinstance(value, list):
+        return [_converted(item, f"{label}/{index}") for index, item in enumerate(value)]
+    return value
 
 
 def _flat(point: Any, prefix: str = "") -> dict[str, Any]:
@@ -211,4 +211,10 @@ def _like(template: Any, value: Any) -> Any:
         return {key: _like(template.get(key), item) for key, item in value.items()}
     if isinstance(template, list) and isinstance(value, (list, tuple)) and len(template) == len(value):
         return [_like(inner, item) for inner, item in zip(template, value, strict=True)]
+    if isinstance(template, Categorical):
+        return next((category for category in template.categories if same(_with_tuples(category), value)), value)
     return value
+
+
+def _with_tuples(value: Any) -> Any:
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
