@@ -148,9 +148,14 @@ def test_a_metric_that_is_no_number_is_named_with_its_value(tmp_path: Path) -> N
         run(lambda config: {"score": "high"}, tmp_path, metric="score", mode="max")
 
 
-def test_a_trainable_that_never_reports_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(tune.TuneError, match="needs the metric 'score', but none of its 2 trials has reported anything"):
-        run(lambda config: None, tmp_path, metric="score", mode="max", num_samples=2)
+def test_a_trainable_that_never_reports_is_named_and_has_no_best_result(tmp_path: Path, caplog) -> None:
+    config = tune.TuneConfig(metric="score", mode="max", num_samples=2)
+    grid = tune.Tuner(
+        lambda config: None, tune_config=config, run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0)
+    ).fit()
+    assert "needs the metric 'score', but none of its 2 trials has reported anything" in caplog.text
+    with pytest.raises(RuntimeError, match="No best trial found for the metric 'score'"):
+        grid.get_best_result()
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median_stopping_rule", "pbt"])

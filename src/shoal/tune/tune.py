@@ -193,17 +193,23 @@ def _run_one(
     runner.run()
     if controller.fatal_error is not None:
         raise controller.fatal_error
-    _check_reported(controller.get_trials(), metric)
+    _warn_if_silent(controller.get_trials(), metric)
     return controller.get_trials()
 
 
-def _check_reported(trials: list[Trial], metric: str | None) -> None:
-    """Raises TuneError when the run has a metric and all of its trials have ended well without a single result."""
-    silent = all(trial.status == Trial.TERMINATED and TRAINING_ITERATION not in trial.last_result for trial in trials)
-    if metric and trials and silent:
-        raise TuneError(
-            f"the run needs the metric {metric!r}, but none of its {len(trials)} trials has reported anything: a trainable "
-            "must call tune.report({...}), or return or yield a dictionary or a number"
+def _warn_if_silent(trials: list[Trial], metric: str | None) -> None:
+    """Says so when all trials of a run with a metric have ended well without a single result. As in Ray that is no error of the
+    run; asking for the best trial is one."""
+    if (
+        metric
+        and trials
+        and all(trial.status == Trial.TERMINATED and TRAINING_ITERATION not in trial.last_result for trial in trials)
+    ):
+        logger.warning(
+            "the run needs the metric %r, but none of its %d trials has reported anything: a trainable must call "
+            "tune.report({...}), or return or yield a dictionary or a number",
+            metric,
+            len(trials),
         )
 
 
