@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -59,6 +60,13 @@ def test_what_is_not_supported_is_refused_by_name(arguments: list[str], message:
     assert message in done.stderr
 
 
+def test_list_says_that_there_is_no_node_and_what_filters_look_like(temporary: Path) -> None:
+    nobody = command("list", "jobs", temporary=temporary)
+    assert nobody.returncode == 1 and "Error" in nobody.stderr and "Traceback" not in nobody.stderr
+    wrong = command("list", "jobs", "--filter", "RUNNING", temporary=temporary)
+    assert wrong.returncode == 2 and "COLUMN=VALUE" in wrong.stderr
+
+
 def test_without_a_node_status_and_stop_say_so(temporary: Path) -> None:
     assert command("status", temporary=temporary).stdout == "No session is running.\n"
     assert command("stop", temporary=temporary).stdout == "No node was running.\n"
@@ -93,6 +101,13 @@ def test_node_is_started_joined_listed_and_stopped(temporary: Path) -> None:
         assert "stands alone" in listed
         assert Path(address).name in listed
         assert "CPU" in listed
+        rows = json.loads(command("list", "jobs", "--detail", "--format=json", temporary=temporary).stdout)
+        assert [row["status"] for row in rows] == ["SUCCEEDED"] * (len(rows)) and len(rows) >= 3
+        assert rows[0]["driver_info"]["pid"] and rows[0]["end_time"] >= rows[0]["start_time"]
+        table = command("list", "nodes", "--filter", "state=alive", temporary=temporary).stdout
+        assert "node_id" in table and "ALIVE" in table
+        wrong = command("list", "nodes", "--filter", "nothing=1", temporary=temporary)
+        assert wrong.returncode == 1 and "can be filtered by" in wrong.stderr
     finally:
         stopped = command("stop", temporary=temporary)
     assert stopped.stdout == "Stopped 1 node.\n"

@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "node": {"node", "engine", "core", "kernel", "exceptions"},
     "public": {"public", "core", "kernel", "exceptions"},
     "libraries": {"libraries", "public", "exceptions"},
-    "surfaces": {"surfaces", "public", "core", "exceptions"},
+    "surfaces": {"surfaces", "libraries", "public", "core", "exceptions"},
 }
 
 EXCEPTIONS = {

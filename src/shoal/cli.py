@@ -1,4 +1,4 @@
-"""The command line: ``python -m shoal start --head``, ``status``, ``stop``.
+"""The command line: ``python -m shoal start --head``, ``status``, ``list``, ``stop``.
 
 ``start`` leaves a node that outlives the program: drivers join it with ``shoal.init(address="auto")``. Sessions that running
 programs have started for themselves are listed, and never ended; those of other users are not looked at.
@@ -24,6 +24,9 @@ from rich.table import Table
 import shoal
 from shoal.core.birth_marks import PLACEHOLDERS
 from shoal.core.labels import check_labels
+from shoal.util.state import RayStateApiException, StateApiClient
+from shoal.util.state.client import DEFAULT_LIMIT, LIMIT_MAX
+from shoal.util.state.rows import ROW_CLASSES
 
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 10.0
@@ -134,6 +137,16 @@ def _checked_labels(labels: dict[str, str]) -> str:
         raise click.UsageError(str(error)) from None
 
 
+def _filters(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str, str]]:
+    found = []
+    for text in values:
+        name, sign, value = text.partition("=")
+        if not sign or not name.rstrip("!"):
+            raise click.UsageError(f"--filter must be COLUMN=VALUE or COLUMN!=VALUE, but got {text!r}")
+        found.append((name.removesuffix("!"), "!=" if name.endswith("!") else "=", value))
+    return found
+
+
 def _with_refused_options(command: Any) -> Any:
     for name in reversed(CLUSTER_OPTIONS):
         command = click.option(f"--{name}", hidden=True, expose_value=False, callback=_refuse_cluster_option)(command)
@@ -221,6 +234,36 @@ def stop(force: bool) -> None:
         daemon.kill()
     psutil.wait_procs(alive, timeout=STOP_LIMIT_S)
     click.echo(f"Stopped {len(daemons)} node{'' if len(daemons) == 1 else 's'}." if daemons else "No node was running.")
+
+
+@main.command("list")
+@click.argument("resource", type=click.Choice(sorted(ROW_CLASSES)))
+@click.option("--address", default="auto", help="Of the session; by default the node of this user that stands alone.")
+@click.option(
+    "--filter", "filters", multiple=True, callback=_filters, help="A column and its value: state=ALIVE or state!=DEAD."
+)
+@click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=DEFAULT_LIMIT, show_default=True, help="Rows at most.")
+@click.option("--detail", is_flag=True, help="All columns.")
+@click.option("--format", "shown_as", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def list_state(
+    resource: str, address: str, filters: list[tuple[str, str, str]], limit: int, detail: bool, shown_as: str
+) -> None:
+    """List what a node has: its jobs, tasks, actors, objects, workers, runtime environments, notable events, ..."""
+    try:
+        with shoal.init(address=address, log_to_driver=False):
+            own = shoal.get_runtime_context().get_job_id()
+            found = StateApiClient().list(resource, filters, limit, detail=detail)
+    except (ConnectionError, RayStateApiException) as error:
+        _fail(str(error))
+    rows = [row.asdict() for row in found if resource != "jobs" or row["job_id"] != own]  # this command is none of them
+    if shown_as == "json":
+        click.echo(json.dumps(rows, indent=2))
+        return
+    columns = ROW_CLASSES[resource].columns(detail)
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
+    Console().print(table)
 
 
 def session_root(base: Path | None) -> Path:

@@ -167,3 +167,10 @@ def test_leftovers_of_a_dead_builder_go_and_those_of_a_living_one_stay(store: En
     assert store.evict(keep="new") == []
     assert not os.path.exists(store.folder("dead")) and os.path.exists(store.folder("living"))
     os.close(lock)
+
+
+def test_what_is_complete_is_listed_with_its_size(store: EnvironmentStore) -> None:
+    build(store, "whole", size_bytes=5000)
+    Path(store.folder("half-made")).mkdir()
+    [(digest, facts)] = store.facts().items()
+    assert (digest, facts["label"], facts["size_bytes"] >= 5000) == ("whole", "whole", True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -40,6 +41,8 @@ class Clients:
         self.embedded_client = 0
         if driver is not None:
             self.embedded_client = self._add(driver, driver_slot, True).number
+            pid, namespace = daemon.config.get("parent_pid", 0), daemon.config.get("namespace", "")
+            daemon.journal.job_began(self._jobs, driver_slot, pid, _entrypoint(pid), namespace)
 
     def serve(self, server: socket.socket) -> None:
         """Answers who has connected to the listening ``server`` and who will. Peers are checked."""
@@ -128,6 +131,7 @@ class Clients:
             client.is_driver, client.wants_logs = True, hello.log_to_driver
             self._jobs += 1
             fds = [self._arena_fd]
+            daemon.journal.job_began(self._jobs, client.slot, client.pid, _entrypoint(client.pid), hello.namespace)
             daemon.handle(DriverConnected(client.number, client.slot, hello.namespace))
         client.greeted = True
         config = daemon.config
@@ -147,3 +151,12 @@ class Clients:
         self._clients.pop(client.number, None)
         if client.is_driver:
             self._daemon.on_driver_gone(client.number, client.slot)
+
+
+def _entrypoint(pid: int) -> str:
+    """The command line of the process; "" when it is gone already."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return shlex.join(file.read().decode(errors="replace").rstrip("\0").split("\0"))
+    except OSError:
+        return ""

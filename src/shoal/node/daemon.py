@@ -43,6 +43,8 @@ from shoal.node.events import (
     RequestMade,
 )
 from shoal.node.executor import Executor
+from shoal.node.exit_status import ExitKind, describe_death, exit_kind
+from shoal.node.journal import Journal
 from shoal.node.memory_guard import MemoryGuard
 from shoal.node.process_control import become_subreaper, die_with_parent, name_process
 from shoal.node.state_lists import StateLists
@@ -80,6 +82,7 @@ class Daemon:
         self.embedded = driver is not None
         from shoal.core.labels import matches
 
+        self.journal = Journal(time.time)
         self.brain = Brain(config["resources"], config["node_id"], config["labels"], matches, config["cores"])
         self.logs = WorkerLogs(self.loop, os.path.join(config["session_folder"], "logs"), self._on_log_lines)
         self.zygotes = Zygotes(self, arena_fd, zygote_link, zygote_pid)
@@ -200,11 +203,21 @@ class Daemon:
         dead = dead_tasks(_kernel.repair_slot(slot))
         self.brain.now_s = self.loop.time()
         calls_wait = self._calls_wait(slot) or any(task.is_actor_call and task.retries_left for task in dead)
-        self.handle(ProcessDied(slot, pid, exit_code, dead, orphans, queues, peak_bytes, log_tail, calls_wait))
+        died = ProcessDied(slot, pid, exit_code, dead, orphans, queues, peak_bytes, log_tail, calls_wait)
+        self._note_death(died)
+        self.handle(died)
         # The empty ones that the brain was not told of. Not before: what it ran goes back to its queue, perhaps its own.
         self.executor.process_gone(slot)
         if self._ended is None:
             self.look()
+
+    def _note_death(self, died: ProcessDied) -> None:
+        process = self.brain.processes.at(died.slot)
+        if exit_kind(died.exit_code) in (ExitKind.INTENDED, ExitKind.RECYCLE) or process is None:
+            return
+        facts = {"pid": str(died.pid), **({"actor_id": process.actor_id.hex()} if process.actor_id else {})}
+        severity = "INFO" if process.killing else "ERROR"
+        self.journal.note(severity, "WORKER", describe_death(died, process.killing), **facts)
 
     def _calls_wait(self, slot: int) -> bool:
         """Whether the actor in this slot has calls besides the one that ends it."""
@@ -218,6 +231,7 @@ class Daemon:
         if self.embedded and client == self.clients.embedded_client:
             self.end(0)
             return
+        self.journal.job_ended(slot)
         self._warned = {(root, kind) for root, kind in self._warned if root != slot}
         self._take_control_records()
         orphans = dead_tasks(_kernel.orphaned_tasks(slot))
@@ -240,6 +254,7 @@ class Daemon:
             wrong = self.deadlocks.still_waiting(slot, message, self.loop.time())
             self.clients.reply(client, request_id, m.Failure("deadlock", wrong) if wrong else m.Done())
         elif isinstance(message, m.ListState):
+            self._check_constructors()  # a call of an actor may have been answered before it is seen to be alive
             self.clients.reply(client, request_id, self.lists.rows(message.kind, message.limit))
         else:
             if isinstance(message, m.KillActor):
@@ -262,6 +277,7 @@ class Daemon:
             traceback.print_exception(error)
         text = f"the node daemon failed to carry out {kind}: {type(error).__name__}: {error}"
         self.clients.reply(client, request_id, m.Failure(m.INTERNAL, text))
+        self.journal.told("daemon", text)
         if (root, kind) not in self._warned:
             self._warned.add((root, kind))
             self.clients.notify(
@@ -308,6 +324,7 @@ class Daemon:
 
     def _tell_of_spill_folders(self) -> None:
         for text in self._spill_folders.news():
+            self.journal.told("spill_folder", text)
             for root in self.brain.drivers:
                 self.clients.notify(root, m.ErrorEvent("spill_folder", text))
 

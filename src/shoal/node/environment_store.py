@@ -138,6 +138,17 @@ class EnvironmentStore:
             file.write(text)
         os.replace(marker + ".new", marker)
 
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Of each complete environment, by digest: ``label``, ``size_bytes``, ``built_at_s``, ..."""
+        found = {}
+        for name in os.listdir(self.root):
+            with (
+                contextlib.suppress(OSError, ValueError),
+                open(os.path.join(self.folder(name), MARKER), encoding="utf-8") as file,
+            ):
+                found[name] = dict(json.load(file))
+        return found
+
     def clear(self, digest: str) -> None:
         """Removes what an earlier builder has left half-made. Hold its lock."""
         _remove(self.folder(digest))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
+from shoal.core.native.messages import ErrorEvent
 from shoal.node import events as e
 from shoal.node.errors import error_bytes
 
@@ -155,6 +156,8 @@ class Executor:
         self._daemon.clients.reply(instruction.client, instruction.request_id, instruction.message)
 
     def _notify(self, instruction: e.Notify) -> None:
+        if isinstance(instruction.message, ErrorEvent):
+            self._daemon.journal.told(instruction.message.kind, instruction.message.message)
         self._daemon.clients.notify(instruction.root, instruction.message)
 
 

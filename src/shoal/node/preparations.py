@@ -108,6 +108,18 @@ class Preparations:
         if preparation is not None and not preparation.ready:
             self._fail(preparation, f"the interpreter ended before it could start workers:\n{log_tail}")
 
+    def digest_of(self, environment: str) -> str | None:
+        """In the cache of what was installed; None when the environment has nothing there."""
+        preparation = self._of_environment.get(environment)
+        return preparation.key if preparation is not None and preparation.recipe is not None else None
+
+    def cached(self) -> dict[str, dict[str, Any]]:
+        """What this user has installed, in any session: facts by digest."""
+        try:
+            return (self._store or EnvironmentStore.of_user()).facts()
+        except (OSError, UnusableStore):
+            return {}  # a cache that nothing can be installed into is told of when something is to be installed
+
     def pids(self) -> list[int]:
         return [each.process.pid for each in self._by_key.values() if each.process is not None]
 
@@ -226,6 +238,7 @@ class Preparations:
         if self._by_key.get(preparation.key) is preparation:
             del self._by_key[preparation.key]
         self._tell(preparation, reason)
+        self._daemon.journal.note("ERROR", "RUNTIME_ENV", reason)
         for environment in preparation.environments:
             self._of_environment.pop(environment, None)
             self._daemon.handle(EnvironmentFailed(environment, f"{environments.failure_prefix()}{reason}"))

@@ -32,6 +32,12 @@ class PreparedEnvironments:
         item.preparing = True
         self._emit(PrepareEnvironment(text, root))
 
+    def outcome(self, environment: str) -> tuple[bool | None, str]:
+        """Whether its interpreter is ready, None while it is being made, and why it could not be made."""
+        if environment in self._failed:
+            return False, self._failed[environment].message
+        return (True if environment in self._ready or not environments.needs_interpreter(environment) else None), ""
+
     def ready(self, environment: str) -> None:
         self._ready.add(environment)
         for item in self._classes.of_environment(environment):

@@ -55,6 +55,9 @@ class ClassTable:
     def of_group(self, group_id: bytes) -> list[SchedulingClass]:
         return [item for item in self._by_id.values() if item.group_id == group_id]
 
+    def environments(self) -> set[str]:
+        return {item.environment for item in self._by_id.values() if item.environment}
+
     def of_environment(self, environment: str) -> list[SchedulingClass]:
         return [item for item in self._by_id.values() if item.environment == environment]
 

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
+from shoal.core.native import environments, record_rows
 from shoal.core.native import messages as m
-from shoal.core.native import record_rows
-from shoal.core.native.node import worker_id_of
+from shoal.core.native.node import LOOPBACK, worker_id_of
 
 if TYPE_CHECKING:
     from shoal.node.daemon import Daemon
     from shoal.node.processes import Process
 
-KINDS = ("tasks", "actors", "objects", "workers", "nodes", "placement_groups")
+KINDS = (
+    "tasks",
+    "actors",
+    "objects",
+    "workers",
+    "nodes",
+    "placement_groups",
+    "jobs",
+    "runtime_envs",
+    "cluster_events",
+)
+# Beside the fields of a runtime environment: what the worker must know besides.
+_NOT_FIELDS = (environments.CAPTURED_GROUP, environments.JOB, environments.LOCAL_FILES)
 
 
 class StateLists:
@@ -104,6 +118,55 @@ class StateLists:
             }
             rows.append(row)
         return rows
+
+    def _jobs(self) -> list[dict[str, m.Cell]]:
+        return [
+            record_rows.job(each.number, each.pid, each.entrypoint, each.namespace, each.began_ms, each.ended_ms, LOOPBACK)
+            for each in self._daemon.journal.jobs()
+        ]
+
+    def _runtime_envs(self) -> list[dict[str, m.Cell]]:
+        """Those that work was submitted with, and what else the cache has."""
+        brain, preparations = self._daemon.brain, self._daemon.preparations
+        users = Counter(process.environment for process in brain.processes)
+        cached = preparations.cached()
+        rows: list[dict[str, m.Cell]] = []
+        for text in sorted(brain.classes.environments()):
+            fields = {name: value for name, value in environments.decode(text).items() if name not in _NOT_FIELDS}
+            if not fields:
+                continue
+            success, error = brain.environments.outcome(text)
+            facts = cached.pop(preparations.digest_of(text) or "", {})
+            rows.append(self._environment_row(fields, success, error, users[text], facts.get("size_bytes")))
+        return rows + [
+            self._environment_row({"cached": facts.get("label", "")}, True, "", 0, facts.get("size_bytes"))
+            for facts in cached.values()
+        ]
+
+    def _environment_row(
+        self, fields: dict[str, Any], success: bool | None, error: str, users: int, size_bytes: int | None
+    ) -> dict[str, m.Cell]:
+        return {
+            "runtime_env": environments.encode(fields),
+            "success": success,
+            "error": error or None,
+            "ref_cnt": users,
+            "size_bytes": size_bytes,
+            "node_id": self._daemon.brain.node_id,
+        }
+
+    def _cluster_events(self) -> list[dict[str, m.Cell]]:
+        return [
+            {
+                "event_id": f"{event.number:016x}",
+                "severity": event.severity,
+                "source_type": event.source,
+                "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(event.at_ms // 1000))}.{event.at_ms % 1000:03}Z",
+                "message": event.message,
+                "custom_fields": dict(event.facts),
+            }
+            for event in self._daemon.journal.events()
+        ]
 
 
 def _worker_id(process: Process) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -494,7 +495,7 @@ def test_work_inherits_the_group_of_an_actor_that_hands_it_down() -> None:
 
 
 def test_actors_and_tasks_are_listed() -> None:
-    from shoal.util.state import list_actors, list_nodes, list_tasks
+    from shoal.util.state import list_actors, list_jobs, list_nodes, list_tasks
 
     counter = Counter.options(name="listed").remote()
     ref = counter.add.remote()
@@ -503,3 +504,5 @@ def test_actors_and_tasks_are_listed() -> None:
     assert (row.state, row.class_name) == ("ALIVE", "Counter")
     assert any(row.name == "Counter.add" for row in list_tasks(limit=10_000))
     assert [row.state for row in list_nodes()] == ["ALIVE"]
+    [job] = list_jobs(detail=True)
+    assert (job.status, job.driver_info["pid"]) == ("RUNNING", str(os.getpid()))  # type: ignore[index]

@@ -127,15 +127,19 @@ def test_objects_have_a_row_for_each_reference() -> None:
     assert [row.pid for row in state.get_objects("o1")] == [1, 2]
 
 
-@pytest.mark.parametrize("list_rows", [state.list_nodes, state.list_workers, state.list_placement_groups])
+@pytest.mark.parametrize(
+    "list_rows",
+    [
+        state.list_nodes,
+        state.list_workers,
+        state.list_placement_groups,
+        state.list_jobs,
+        state.list_runtime_envs,
+        state.list_cluster_events,
+    ],
+)
 def test_other_resources_are_listed(list_rows: Any) -> None:
     assert list_rows() == []
-
-
-@pytest.mark.parametrize("list_rows", [state.list_jobs, state.list_runtime_envs, state.list_cluster_events])
-def test_what_the_node_does_not_list_is_named(list_rows: Any) -> None:
-    with pytest.raises(NotImplementedError, match="the node does not list"):
-        list_rows()
 
 
 def test_missing_rows_are_an_error_unless_they_may_be_missing(engine: Engine) -> None:

@@ -70,6 +70,51 @@ def test_what_an_actor_printed_is_in_its_log() -> None:
     assert "in the log\n" in list(state.get_log(actor_id=printer._actor_id.hex(), tail=5))
 
 
+def test_this_program_is_listed_as_a_job() -> None:
+    [job] = state.list_jobs(detail=True)
+    assert (job.job_id, job.status, job.type) == (shoal.get_runtime_context().get_job_id(), "RUNNING", "DRIVER")
+    assert job.driver_info is not None and job.driver_info["pid"] == str(os.getpid())
+    assert job.metadata == {"namespace": shoal.get_runtime_context().namespace}
+    assert job.entrypoint and job.start_time and job.start_time <= time.time() * 1000 and job.end_time is None
+    assert state.get_job(job.job_id) == job
+
+
+def test_environments_in_use_are_listed_with_who_uses_them() -> None:
+    printer = Printer.options(runtime_env={"env_vars": {"LISTED": "yes"}}).remote()
+    shoal.get(printer.say.remote("I have an environment"))
+    [row] = [row for row in state.list_runtime_envs(detail=True) if row.runtime_env == {"env_vars": {"LISTED": "yes"}}]
+    assert (row.success, row.ref_cnt, row.error) == (True, 1, None)
+    assert row.node_id == shoal.get_runtime_context().get_node_id()
+
+
+def test_the_death_of_a_worker_is_an_event() -> None:
+    @shoal.remote(num_cpus=0)
+    class Fragile:
+        def end(self) -> None:
+            os._exit(3)
+
+    fragile = Fragile.remote()
+    with pytest.raises(shoal.exceptions.RayActorError):
+        shoal.get(fragile.end.remote(), timeout=20)
+    events = state.list_cluster_events(detail=True, filters=[("source_type", "=", "worker"), ("severity", "=", "ERROR")])
+    [event] = [each for each in events if each.custom_fields == _facts_of(fragile, each)]
+    assert "exited with code 3" in event.message and event.time.endswith("Z")
+
+
+def _facts_of(actor: object, event: state.rows.ClusterEventState) -> dict[str, str]:
+    return {"actor_id": actor._actor_id.hex(), "pid": (event.custom_fields or {}).get("pid", "")}  # type: ignore[attr-defined]
+
+
+def test_a_mistake_of_the_daemon_is_an_event(capfd: pytest.CaptureFixture[str]) -> None:
+    from shoal.core.native.messages import InterruptTask
+    from shoal.core.session import current_engine
+
+    with pytest.raises(shoal.exceptions.RaySystemError):
+        current_engine().control.request(InterruptTask(record=-1, uid=0), 20)  # type: ignore[attr-defined]
+    [event] = state.list_cluster_events(filters=[("source_type", "=", "DAEMON")])
+    assert event.severity == "ERROR" and "InterruptTask" in event.message
+
+
 def _log_of(pid: int) -> str:
     deadline_s = time.monotonic() + 5
     while time.monotonic() < deadline_s:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import collections
 import os
+import shlex
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from shoal.core.inline.actors import InlineActor
 from shoal.core.inline.scheduling import refused
 from shoal.core.native import messages, record_rows
 from shoal.core.native.key_value import KeyValueStore
+from shoal.core.native.node import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +21,17 @@ if TYPE_CHECKING:
     from shoal.core.inline.dispatcher import Dispatcher
     from shoal.core.inline.node import InlineNode
 
-STATE_KINDS = ("tasks", "actors", "objects", "workers", "nodes", "placement_groups")
+STATE_KINDS = (
+    "tasks",
+    "actors",
+    "objects",
+    "workers",
+    "nodes",
+    "placement_groups",
+    "jobs",
+    "runtime_envs",
+    "cluster_events",
+)
 
 
 class InlineControl:
@@ -27,6 +41,7 @@ class InlineControl:
         self._dispatcher = dispatcher
         self._node = node
         self._store = KeyValueStore()
+        self._began_ms = int(time.time() * 1000)
 
     def request(self, message: Any, timeout_s: float | None = None) -> Any:
         """The answer. Raises RequestFailed as a client does, NotImplementedError for what inline mode can't do."""
@@ -161,6 +176,16 @@ class InlineControl:
 
     def _workers_rows(self) -> list[dict[str, messages.Cell]]:
         return [{"worker_id": self._node.worker_id.hex(), "pid": os.getpid(), "is_alive": True, "worker_type": "DRIVER"}]
+
+    def _jobs_rows(self) -> list[dict[str, messages.Cell]]:
+        namespace = self._dispatcher.engine.namespace
+        return [record_rows.job(1, os.getpid(), shlex.join(sys.orig_argv), namespace, self._began_ms, 0, LOOPBACK)]
+
+    def _runtime_envs_rows(self) -> list[dict[str, messages.Cell]]:
+        return []  # no process is set up
+
+    def _cluster_events_rows(self) -> list[dict[str, messages.Cell]]:
+        return []  # nothing happens outside of the driver
 
     def _nodes_rows(self) -> list[dict[str, messages.Cell]]:
         return [

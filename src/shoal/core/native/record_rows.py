@@ -107,3 +107,20 @@ def _task_row(item: dict[str, Any], task_id: bytes, state: str, node_id: str, ru
 
 def _epoch_ms(monotonic_ns: int) -> int | None:
     return (monotonic_ns + time.time_ns() - time.monotonic_ns()) // 1_000_000 if monotonic_ns else None
+
+
+def job(
+    number: int, pid: int, entrypoint: str, namespace: str, began_ms: int, ended_ms: int, address: str
+) -> dict[str, m.Cell]:
+    """The row of a driver. One that has ended counts as succeeded, as in Ray: how its program ended is not known."""
+    job_id = number.to_bytes(4, "big").hex()
+    return {
+        "job_id": job_id,
+        "type": "DRIVER",
+        "status": "SUCCEEDED" if ended_ms else "RUNNING",
+        "entrypoint": entrypoint,
+        "start_time": began_ms,
+        "end_time": ended_ms or None,
+        "driver_info": {"id": job_id, "node_ip_address": address, "pid": str(pid)},
+        "metadata": {"namespace": namespace},
+    }

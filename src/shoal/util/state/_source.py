@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,6 @@ from shoal.util.state.exception import RayStateApiException, ServerUnavailable
 T = TypeVar("T")
 
 _ROWS_MAX = 10_000
-_LISTED = ("actors", "nodes", "objects", "placement_groups", "tasks", "workers")
 
 
 def check_address(address: str | None) -> None:
@@ -35,9 +35,7 @@ def check_address(address: str | None) -> None:
 def rows(resource: str, timeout_s: float) -> tuple[list[dict[str, Any]], bool]:
     """The rows of a resource, at most 10,000, and whether there are more.
 
-    Raises ServerUnavailable without a session, NotImplementedError for what the node does not list."""
-    if resource not in _LISTED:
-        raise NotImplementedError(f"the node does not list {resource} yet; it lists {', '.join(_LISTED)}")
+    Raises ServerUnavailable without a session."""
     _check_connected()
     engine = require_engine()
     found = _within(timeout_s, resource, lambda: engine.request("list_state", resource=resource, limit=_ROWS_MAX + 1))
@@ -49,6 +47,8 @@ def _with_derived(resource: str, row: dict[str, Any]) -> dict[str, Any]:
     if resource == "tasks":
         # A method's name has its class already.
         row.setdefault("func_or_class_name", row.get("name"))
+    elif resource == "runtime_envs":
+        row["runtime_env"] = json.loads(row["runtime_env"])
     elif resource == "nodes":
         row.setdefault("node_ip", get_node_ip_address())
     return row

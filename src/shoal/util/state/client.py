@@ -49,7 +49,6 @@ class StateApiClient:
 
         Raises ValueError for an unknown resource, predicate, or limit outside 1..10000; RayStateApiException for an unknown
         column, when ``timeout`` seconds are over, and, with ``raise_on_missing_output``, when there are more than 10,000 rows.
-        Raises NotImplementedError for a resource that the node does not list yet: jobs, runtime_envs, cluster_events.
         """
         row_class = _row_class(resource)
         if not 1 <= limit <= LIMIT_MAX:

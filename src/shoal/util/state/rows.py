@@ -167,7 +167,7 @@ class JobState(StateRow):
     type: str = column()
     """DRIVER or SUBMISSION."""
     status: str = column()
-    """PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
+    """Of a driver: RUNNING, or SUCCEEDED once it has hung up. Else PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
     entrypoint: str | None = column()
     message: str | None = column(filterable=False)
     error_type: str | None = column()
@@ -195,11 +195,15 @@ class PlacementGroupState(StateRow):
 @dataclass
 class RuntimeEnvState(StateRow):
     runtime_env: dict[str, Any] = column()
-    success: bool = column()
+    success: bool | None = column()
+    """None while it is being installed."""
     creation_time_ms: float | None = column(filterable=False)
     node_id: str = column()
     ref_cnt: int | None = detail_column()
+    """Processes that use it."""
     error: str | None = column(detail=True)
+    size_bytes: int | None = detail_column()
+    """Of what was installed for it."""
 
 
 @dataclass
