@@ -20,6 +20,7 @@ class Task:
     owner: int
     retries_left: int = 0
     name: str = "work"
+    cancelled: bool = False
 
 
 @dataclass
@@ -316,7 +317,7 @@ class SimulatedNode:
 
     def _dead(self, task: Task, queue: int) -> e.DeadTaskSeen:
         self.__dict__.setdefault("_requeued", {})[task.record] = (task, self._queue_of.get(task.record, queue))
-        return e.DeadTaskSeen(task.record, task.record, queue, task.retries_left, task.name, task.owner, False, False)
+        return e.DeadTaskSeen(task.record, task.record, queue, task.retries_left, task.name, task.owner, task.cancelled, False)
 
     @property
     def _queue_of(self) -> dict[int, int]:

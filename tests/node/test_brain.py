@@ -41,11 +41,25 @@ def test_a_killed_task_is_cancelled_and_not_retried() -> None:
     slot = node.running()[0].slot
     process = node.brain.processes.at(slot)
     assert process is not None
+    node.running()[0].running.cancelled = True
     node.brain.kill_process(process, "cancelled")
     node.look()
     assert node.killed[slot] == "cancelled"
     node.die(slot)
     assert node.failed[record].kind == "cancelled"
+
+
+def test_a_task_that_began_as_its_worker_was_killed_for_another_runs_again() -> None:
+    node = SimulatedNode()
+    (record,) = node.submit(node.queue(), retries=0)
+    slot = node.running()[0].slot
+    process = node.brain.processes.at(slot)
+    assert process is not None
+    node.brain.kill_process(process, "cancelled")
+    node.die(slot)
+    assert record not in node.failed
+    node.finish_all()
+    assert node.finished == [record]
 
 
 def test_too_little_memory_ends_the_victim_with_the_table() -> None:

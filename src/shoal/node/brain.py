@@ -59,6 +59,7 @@ from shoal.node.resources import CPU, ResourcePool, to_units
 from shoal.node.scheduling_classes import ClassTable, SchedulingClass
 
 OUT_OF_MEMORY = "out of memory"
+CANCELLED = "cancelled"
 STARTUP_DEATHS_MAX = 5
 """So many workers in a row may die for one queue before they ran anything; then the queue is closed with an error."""
 STARTUP_KILLS_MAX = 50
@@ -255,8 +256,11 @@ class Brain:
     def _decide(self, task: DeadTaskSeen, process: Process, died: ProcessDied) -> None:
         """What becomes of a task whose worker died."""
         reason = process.killing
-        if task.cancelled or reason == "cancelled":
+        if task.cancelled:
             error = ErrorFacts("cancelled", "")
+        elif reason == CANCELLED:  # the cancelled one had ended just before, and this one begun
+            self._emit(RequeueTask(task.record, task.uid, use_retry=False))
+            return
         elif reason == "placement_group_removed":
             error = ErrorFacts("task_group_removed", "")
         elif reason == "owner_died":
