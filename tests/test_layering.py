@@ -30,6 +30,7 @@ LAYERS = {
         "shoal.runtime_env",
         "shoal.types",
         "shoal.util._control_plane",
+        "shoal.util.native_threads",
         "shoal.util.placement_group",
         "shoal.util.scheduling_strategies",
         "shoal.util.serialization",

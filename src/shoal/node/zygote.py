@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from shoal import _kernel
+from shoal.core import native_threads
 from shoal.core.accelerators import VISIBLE_DEVICES, visibility_variable
 from shoal.core.birth_marks import mark_process
 from shoal.node import leftovers
@@ -31,7 +32,6 @@ from shoal.node.import_paths import worker_path
 from shoal.node.process_control import become_subreaper, die_with_parent, name_process, thread_count
 
 LOG_NAME = "zygote.log"
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 THREADLESS_VARIABLES = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """What keeps libraries from starting a thread when they are imported: pyarrow's allocator would, and pandas and scikit-learn
 import it, so that none of them could be imported ahead."""
@@ -102,8 +102,9 @@ class Zygote:
         os.close(log)
         os.close(nothing)
         os.environ["SHOAL_SESSION"] = self._config["session_id"]
-        for name in THREAD_VARIABLES:
-            os.environ.setdefault(name, "1")
+        if not self._config.get("user_threads"):
+            native_threads.set_variables(1)  # before any library reads them: most work has one CPU
+        self._config["thread_variables"] = native_threads.current_variables()
         for name, value in THREADLESS_VARIABLES.items():
             os.environ.setdefault(name, value)
         sys.path[:] = worker_path(self._config["sys_path"], sys.path[1:], self._config.get("interpreter_kind", ""))
@@ -321,8 +322,7 @@ def _become_worker(zygote: Zygote, command: Any, out: int, err: int) -> NoReturn
 
 def _apply_environment(command: Any, config: dict[str, Any]) -> None:
     if command.is_actor and command.cpus >= 2 and not config["user_threads"]:  # tasks have it for each execution
-        for name in THREAD_VARIABLES:
-            os.environ[name] = str(int(command.cpus))
+        native_threads.set_variables(int(command.cpus))
     hides_all = os.environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO") == "1"
     for name, variable in VISIBLE_DEVICES.items():
         if hides_all or name in config["devices"]:

@@ -15,6 +15,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
+from shoal.core import native_threads
 from shoal.core.actor_exit import ActorExit, ActorTerminated
 from shoal.core.native import context
 from shoal.core.native.actors import DEFAULT_GROUP
@@ -96,6 +97,8 @@ class Service:
     def run_in_thread(self) -> None:
         _kernel.activate()
         self.enter_thread()
+        if context.process.has_own_threads:
+            native_threads.obey_variables()  # OpenMP knows a number for each thread
         self.loop.run_forever()
 
     def takes_calls(self) -> bool:

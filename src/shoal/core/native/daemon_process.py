@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from shoal.core import native_threads
 from shoal.core.birth_marks import PLACEHOLDERS
 from shoal.core.native import session_folder
 from shoal.core.native.daemon_log import last_words, log_path
@@ -27,7 +28,6 @@ START_TIMEOUT_S = 30.0
 DISK_LIMIT_VARIABLE = "RAY_local_fs_capacity_threshold"
 END_TIMEOUT_S = 2.0  # of a daemon that could not start
 _WELCOME = struct.Struct("<4sII")
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass
@@ -182,7 +182,7 @@ def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, An
         "sys_path": import_path(),
         "package_folder": os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
         "worker_module": "shoal.core.native.worker",
-        "user_threads": any(name in os.environ for name in _THREAD_VARIABLES),
+        "user_threads": any(name in os.environ for name in native_threads.VARIABLES),
         "preload": [],
         "parent_pid": os.getpid(),
     }

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from shoal import _kernel, exceptions
+from shoal.core import native_threads
 from shoal.core.actor_exit import ActorExit, ActorTerminated
 from shoal.core.generators import DynamicObjectRefGenerator
 from shoal.core.ids import TaskID
@@ -35,9 +36,6 @@ PROMPT_RETRIES = 2
 RETRY_PAUSE_MIN_S, RETRY_PAUSE_MAX_S = 0.1, 0.8
 CHAINED_TEXT_MAX = 64 * 1024
 """Characters of traceback: in a chain of many tasks the text would grow with the square of its length."""
-
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class Handlers:
@@ -160,7 +158,8 @@ class Handlers:
             task.complete_many(tuple(values))
 
     def count_call(self, uid: int, task: Task, result: ObjectRef) -> None:
-        """An execution of the function ``uid`` is over. Does not return when it was the last that this process may run (``max_calls``)."""
+        """An execution of the function ``uid`` is over. Does not return when it was the last that this process may run
+        (``max_calls``)."""
         call = context.calls_by_function.get(uid)
         if call is None or not call.max_calls:
             return
@@ -212,8 +211,8 @@ def thread_variables(threads: int) -> Iterator[None]:
     if threads == 1 or not context.here().sets_thread_variables:
         yield
         return
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    before = native_threads.current_variables()
+    native_threads.limit_native_threads(threads)
     try:
         yield
     finally:
@@ -222,6 +221,7 @@ def thread_variables(threads: int) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+        native_threads.obey_variables()
 
 
 def leave(status: int) -> NoReturn:

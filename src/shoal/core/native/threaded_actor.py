@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from shoal import _kernel
+from shoal.core import native_threads
 from shoal.core.native import context
 from shoal.core.native.actors import DEFAULT_GROUP
 from shoal.core.native.termination import send_terminate
@@ -54,6 +55,8 @@ class _Retirement:
 
 
 def _serve_one(queue: int, handlers: Handlers, all_here: threading.Event) -> None:
+    if context.process.has_own_threads:
+        native_threads.obey_variables()  # OpenMP knows a number for each thread
     all_here.wait()
     _kernel.activate()
     try:

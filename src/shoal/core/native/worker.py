@@ -11,14 +11,14 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel, exceptions
-from shoal.core import session
+from shoal.core import native_threads, session
 from shoal.core.actor_builtins import BUILT_INS
 from shoal.core.actor_exit import ActorExit
 from shoal.core.logging_config import LoggingConfig
 from shoal.core.native import context, environments, local_files, named_output, threaded_actor
 from shoal.core.native.control import worker_facts
 from shoal.core.native.engine import NativeEngine
-from shoal.core.native.execution import LEFT_STATUS, THREAD_VARIABLES, Handlers, leave, stop, task_error
+from shoal.core.native.execution import LEFT_STATUS, Handlers, leave, stop, task_error
 from shoal.core.native.node import WorkerNode
 from shoal.core.native.process_title import show_title
 from shoal.core.runtime_env import RuntimeEnv
@@ -84,10 +84,7 @@ def _become_worker(slot: int, *, namespace: str | None) -> NativeEngine:
     process.is_worker = True
     atexit.unregister(session.shutdown)  # the zygote's; a worker's side of the session ends with its process
     process.runtime_env = environments.decode(str(facts.get("environment", "")))
-    user_variables = process.runtime_env.get("env_vars") or {}
-    process.sets_thread_variables = not facts.get("user_threads") and not any(
-        name in user_variables for name in THREAD_VARIABLES
-    )
+    _settle_native_threads(process, facts)
     digests = process.runtime_env.pop(environments.LOCAL_FILES, {})
     local_files.inherit(process.runtime_env, digests)
     job = process.runtime_env.pop(environments.JOB, None) or {}
@@ -117,6 +114,20 @@ def _become_worker(slot: int, *, namespace: str | None) -> NativeEngine:
         LoggingConfig.from_dict(job["logging"]).apply(lambda: session.log_facts(engine))
     environments.call_setup_hook(process.runtime_env)
     return engine
+
+
+def _settle_native_threads(process: context.Process, facts: dict[str, Any]) -> None:
+    """The libraries that the zygote has loaded began with one thread. An actor's CPUs, or the user, may have said otherwise."""
+    of_user = {name for name in process.runtime_env.get("env_vars") or {} if name in native_threads.VARIABLES}
+    if of_user and not facts.get("user_threads"):
+        for name in native_threads.VARIABLES:
+            if name not in of_user:
+                os.environ.pop(name, None)  # ours: it would come before the user's
+    process.sets_thread_variables = not facts.get("user_threads") and not of_user
+    began_with = facts.get("thread_variables")
+    process.has_own_threads = began_with is not None and began_with != native_threads.current_variables()
+    if process.has_own_threads:
+        native_threads.obey_variables()
 
 
 def _extend_import_path(first: list[str], last: list[str]) -> None:

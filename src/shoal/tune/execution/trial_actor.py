@@ -20,6 +20,7 @@ from shoal.tune.trainable.function_trainable import FunctionTrainable
 from shoal.tune.trainable.session import end_trial, store_checkpoint
 from shoal.tune.trainable.trainable import Trainable
 from shoal.tune.trainable.trial_information import TrialInformation
+from shoal.util import native_threads
 
 Message = tuple[Any, ...]
 
@@ -167,16 +168,7 @@ def limit_native_threads(information: TrialInformation) -> None:
     threads = information.native_threads
     if threads is None or (threads == 1 and os.environ.get("OMP_NUM_THREADS") == "1"):
         return  # the user's choice; or what every worker begins with
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
-    if "numpy" in sys.modules:
-        try:
-            from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-        except ImportError:
-            return  # libraries that are loaded later read the variables
-        threadpool_limits(limits=threads)
+    native_threads.limit_native_threads(threads)
 
 
 def _failure(error: BaseException, text: str, restoring: bool = False) -> Message:
