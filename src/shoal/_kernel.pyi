@@ -143,8 +143,8 @@ def ring_doorbell() -> None: ...
 
 # ------------------------------------------------------------------ records
 def obstacle(record: int, uid: int) -> tuple[int, list[tuple[int, int]]]:
-    """Why the record is not sealed, with the (record, uid) of what holds it up. 0: it is sealed, or something goes on that will seal
-    it, or nobody knows. 1: it runs. 2: it waits for another. 3: it is queued behind these executions of its actor."""
+    """Why the record is not sealed, with the (record, uid) of what holds it up. 0: it is sealed, or something goes on that will
+    seal it, or nobody knows. 1: it runs. 2: it waits for another. 3: it is queued behind these executions of its actor."""
 
 def record_state(record: int) -> int: ...
 def record_retries(record: int) -> int:
@@ -197,7 +197,8 @@ def task_of_ref(ref: ObjectRef) -> tuple[int, int]:
 
 # ------------------------------------------------------------------ submitting
 class Mailbox:
-    """The order of this process's calls of one mailbox. Does not keep the actor: ``uid`` tells whether ``actor`` is still its record."""
+    """The order of this process's calls of one mailbox. Does not keep the actor: ``uid`` tells whether ``actor`` is still its
+    record."""
 
     def __init__(self, queue: int, actor: int, uid: int, ordered: bool, max_pending: int) -> None: ...
 
@@ -309,8 +310,8 @@ def spill_left_out() -> int:
     """Bits of the spill folders that could not take the last value meant for them."""
 
 def holders(limit: int) -> list[tuple[int, str, int, int, list[int], bool, str]]:
-    """The biggest objects and arguments of calls: (uid, where, size_bytes, count, [pids that hold or pin it], whether these are the
-    arguments of a call, the name of that call, or of one that has the object as an argument, or "")."""
+    """The biggest objects and arguments of calls: (uid, where, size_bytes, count, [pids that hold or pin it], whether these are
+    the arguments of a call, the name of that call, or of one that has the object as an argument, or "")."""
 
 def limit_references(most: int) -> int:
     """For tests: how many references one call of this process may have as arguments. Returns what it was."""

@@ -2,8 +2,8 @@
 
 An execution that waits for longer than half a second without a time limit says so, again and again. What it waits for is
 followed through the task graph: an unsealed record runs (and perhaps waits itself), waits for an argument or for its turn, or
-is queued behind what its actor runs. Whatever is not known to stand still counts as going on, so that no wait ends that could have
-succeeded: waits with a time limit, ``await``, threads of the user, what tasks in a queue need.
+is queued behind what its actor runs. Whatever is not known to stand still counts as going on, so that no wait ends that could
+have succeeded: waits with a time limit, ``await``, threads of the user, what tasks in a queue need.
 """
 
 from __future__ import annotations

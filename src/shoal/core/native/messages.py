@@ -135,8 +135,8 @@ class InterruptTask(Message):
 
 
 class StillWaiting(Message):
-    """An execution waits for ``need`` of the records ``awaited`` (each with its uid), and has no time limit. Fails with "deadlock"
-    when the wait can never end."""
+    """An execution waits for ``need`` of the records ``awaited`` (each with its uid), and has no time limit. Fails with
+    "deadlock" when the wait can never end."""
 
     record: int
     uid: int
