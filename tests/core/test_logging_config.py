@@ -26,8 +26,8 @@ def test_bad_configurations() -> None:
 
 
 def test_text_lines_end_with_facts() -> None:
-    line = make_formatter(LoggingConfig(additional_log_standard_attrs=["name"]), facts).format(record(mine=3))
-    assert "INFO f.py:" in line and line.endswith("-- hello you name=n mine=3 job_id=01")
+    line = make_formatter(LoggingConfig(additional_log_standard_attrs=["name"]), facts).format(record(mine=3, created=1.5))
+    assert "INFO f.py:" in line and line.endswith("-- hello you name=n mine=3 job_id=01 timestamp_ns=1500000000")
 
 
 def test_json_lines_are_objects() -> None:
@@ -36,6 +36,7 @@ def test_json_lines_are_objects() -> None:
     except ValueError as error:
         failed = record(exc_info=(ValueError, error, error.__traceback__), exc_text=None)
     values = json.loads(make_formatter(LoggingConfig(encoding="JSON"), facts).format(failed))
+    assert values["timestamp_ns"] == pytest.approx(failed.created * 1e9)
     assert values["message"] == "hello you" and values["job_id"] == "01" and "ValueError: inside" in values["exc_text"]
 
 

@@ -70,7 +70,7 @@ class _TextFormatter(logging.Formatter):
         self.facts = facts
 
     def format(self, record: logging.LogRecord) -> str:
-        pairs = {**_extra(self.config, record), **self.facts()}
+        pairs = {**_extra(self.config, record), **self.facts(), "timestamp_ns": _timestamp_ns(record)}
         return " ".join([super().format(record), *(f"{name}={value}" for name, value in pairs.items())])
 
 
@@ -86,7 +86,14 @@ class _JsonFormatter(logging.Formatter):
         values = {name: getattr(record, name) for name in _JSON_ATTRIBUTES}
         if record.exc_info:
             values["exc_text"] = self.formatException(record.exc_info)
-        return json.dumps({**values, **_extra(self.config, record), **self.facts()}, default=str)
+        return json.dumps(
+            {**values, **_extra(self.config, record), **self.facts(), "timestamp_ns": _timestamp_ns(record)}, default=str
+        )
+
+
+def _timestamp_ns(record: logging.LogRecord) -> int:
+    """When it was logged, finer than the time that people read."""
+    return int(record.created * 1e9)
 
 
 def _extra(config: LoggingConfig, record: logging.LogRecord) -> dict[str, Any]:
