@@ -119,6 +119,18 @@ def test_restarts_run_the_constructor_again_and_are_counted() -> None:
     assert node.actor(actor).state == "DEAD"
 
 
+def test_a_kill_uses_up_a_restart_of_an_actor_that_waits_for_a_cpu() -> None:
+    node = SimulatedNode({"CPU": 1.0})
+    first = node.create_actor(cpus=1)
+    node.started(first)
+    waiting = node.create_actor(max_restarts=1)
+    assert node.actor(waiting).process is None
+    node.request(m.KillActor(waiting, no_restart=False))
+    assert (node.actor(waiting).restarts, node.actor(waiting).state) == (1, "PENDING_CREATION")
+    node.request(m.KillActor(waiting, no_restart=False))
+    assert node.actor(waiting).state == "DEAD"
+
+
 def test_calls_with_retries_are_queued_again_at_a_restart() -> None:
     node = SimulatedNode()
     actor = node.create_actor(max_restarts=-1)

@@ -169,13 +169,16 @@ class Actors:
         return list(self._dead.values())
 
     def kill(self, actor: Actor, no_restart: bool) -> None:
-        """What ``kill`` asks for. A restart that is left is used up when ``no_restart`` is False."""
+        """What ``kill`` asks for. A restart that is left is used up when ``no_restart`` is False, also that of an actor that
+        waits for its process. One that waits for its arguments is left alone."""
         if actor.state == "DEAD":
             return
         if no_restart or not actor.may_restart():
             self.end(actor, self._error(actor, "actor_killed", "it was killed by `ray.kill`"))
         elif actor.process is not None:
             self._kill_process(actor.process, "killed by `ray.kill` with no_restart=False")
+        elif actor.state != "DEPENDENCIES_UNREADY":
+            actor.restarts += 1
 
     # ------------------------------------------------------------ life
 
