@@ -276,13 +276,13 @@ class Daemon:
         with contextlib.suppress(OSError):  # a disk that is full
             traceback.print_exception(error)
         text = f"the node daemon failed to carry out {kind}: {type(error).__name__}: {error}"
-        self.clients.reply(client, request_id, m.Failure(m.INTERNAL, text))
         self.journal.told("daemon", text)
         if (root, kind) not in self._warned:
             self._warned.add((root, kind))
             self.clients.notify(
                 root, m.ErrorEvent("daemon", f"{text}\n(the traceback is in the daemon's log; the node goes on)")
             )
+        self.clients.reply(client, request_id, m.Failure(m.INTERNAL, text))  # last: whoever has the answer can see the warning
         if isinstance(message, m.CreateActor):
             self.handle(ActorNotMade(message, text))
         if self._ended is None:
