@@ -29,7 +29,9 @@ def drawn(stream: io.StringIO) -> str:
 
 def live(**arguments: Any) -> tuple[LiveTable, io.StringIO]:
     stream = io.StringIO()
-    return LiveTable(1, "score", "max", 6, Console(file=stream, force_terminal=True, width=100, no_color=True)), stream
+    return LiveTable(
+        1, "score", "max", 6, Console(file=stream, force_terminal=True, width=100, no_color=True, _environ={"TERM": "xterm"})
+    ), stream
 
 
 def test_the_table_that_stays_shows_the_best_first_and_every_value(played) -> None:

@@ -148,8 +148,11 @@ class Daemon:
 
     def handle(self, event: Event) -> bool:
         """Tells the brain and carries out what it says; whether there was anything."""
+        starving = self.brain.starving
         instructions = self.brain.handle(event)
         self.executor.execute(instructions)
+        if self.brain.starving and not starving:
+            self._schedule_next_look(True)  # who blocked before the workers were told to ring has to be seen
         return bool(instructions)
 
     def look(self) -> bool:
