@@ -143,6 +143,7 @@ void Arena::return_to_queue(u32 i, bool front) {
   } else {
     discard(i);
   }
+  if (actor) drop(actor);  // who had queued it died before taking this count over
 }
 
 bool Arena::push_back(u32 i, u32 entry) {

@@ -15,17 +15,6 @@ if TYPE_CHECKING:
     from shoal.node.daemon import Daemon
     from shoal.node.processes import Process
 
-KINDS = (
-    "tasks",
-    "actors",
-    "objects",
-    "workers",
-    "nodes",
-    "placement_groups",
-    "jobs",
-    "runtime_envs",
-    "cluster_events",
-)
 # Beside the fields of a runtime environment: what the worker must know besides.
 _NOT_FIELDS = (environments.CAPTURED_GROUP, environments.JOB, environments.LOCAL_FILES)
 
@@ -35,8 +24,8 @@ class StateLists:
         self._daemon = daemon
 
     def rows(self, kind: str, limit: int) -> m.Answer:
-        if kind not in KINDS:
-            return m.Failure("invalid", f"kind must be one of {KINDS}, but got kind={kind!r}")
+        if kind not in m.STATE_KINDS:
+            return m.Failure("invalid", f"kind must be one of {m.STATE_KINDS}, but got kind={kind!r}")
         rows: list[dict[str, m.Cell]] = getattr(self, f"_{kind}")()
         return m.Rows(rows[:limit], len(rows))
 

@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from shoal.core.inline.dispatcher import Dispatcher
     from shoal.core.inline.node import InlineNode
 
-STATE_KINDS = (
-    "tasks",
-    "actors",
-    "objects",
-    "workers",
-    "nodes",
-    "placement_groups",
-    "jobs",
-    "runtime_envs",
-    "cluster_events",
-)
-
 
 class InlineControl:
     """Has the methods of a ControlClient that an engine uses."""
@@ -144,8 +132,10 @@ class InlineControl:
     # -- lists
     def _list_state(self, message: Any) -> Any:
         self._dispatcher.run_ready()
-        if message.kind not in STATE_KINDS:
-            raise refused("invalid", f"kind must be one of {STATE_KINDS} in inline mode, but got kind={message.kind!r}")
+        if message.kind not in messages.STATE_KINDS:
+            raise refused(
+                "invalid", f"kind must be one of {messages.STATE_KINDS} in inline mode, but got kind={message.kind!r}"
+            )
         rows: list[dict[str, messages.Cell]] = getattr(self, f"_{message.kind}_rows")()
         return messages.Rows(rows[: message.limit], len(rows))
 

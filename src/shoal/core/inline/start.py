@@ -23,19 +23,7 @@ def start(options: InitOptions) -> InlineEngine:
     env = options.effective_runtime_env
     if env:
         raise NotImplementedError(f"inline mode has no workers to set up a runtime_env for, but got runtime_env={dict(env)!r}")
-    config = node_config(
-        NodeOptions(
-            num_cpus=options.num_cpus,
-            num_gpus=options.num_gpus,
-            memory_bytes=options.memory,
-            object_store_bytes=options.object_store_memory,
-            resources=dict(options.resources or {}),
-            labels=dict(options.labels or {}),
-            temp_dir=options.temp_dir,
-            node_name=options.node_name,
-            spill_directories=options.spill_directories,
-        )
-    )
+    config = node_config(NodeOptions.of(options))
     # The arena is this process's alone: nobody is given its descriptor.
     os.set_inheritable(
         _kernel.create_arena(

@@ -21,6 +21,8 @@ from shoal.exceptions import RaySystemError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shoal.core.init_options import InitOptions
+
 OBJECT_STORE_SHARE = 0.3
 OBJECT_STORE_BYTES_MAX = 200 * 10**9
 OBJECT_STORE_BYTES_MIN = 75 * 2**20
@@ -43,6 +45,21 @@ class NodeOptions:
     temp_dir: str | None = None
     node_name: str | None = None
     spill_directories: tuple[str, ...] = ()  # where folders for spilled values are made; none: in the session folder
+
+    @classmethod
+    def of(cls, options: InitOptions) -> NodeOptions:
+        """What ``init`` says of the node."""
+        return cls(
+            num_cpus=options.num_cpus,
+            num_gpus=options.num_gpus,
+            memory_bytes=options.memory,
+            object_store_bytes=options.object_store_memory,
+            resources=dict(options.resources or {}),
+            labels=dict(options.labels or {}),
+            temp_dir=options.temp_dir,
+            node_name=options.node_name,
+            spill_directories=options.spill_directories,
+        )
 
 
 @dataclass

@@ -219,8 +219,21 @@ class KeyValueExists(Message):
     key: bytes
 
 
+STATE_KINDS = (
+    "tasks",
+    "actors",
+    "objects",
+    "workers",
+    "nodes",
+    "placement_groups",
+    "jobs",
+    "runtime_envs",
+    "cluster_events",
+)
+
+
 class ListState(Message):
-    """``kind``: tasks, actors, objects, workers, nodes or placement_groups. Answered with Rows."""
+    """``kind`` is one of STATE_KINDS. Answered with Rows."""
 
     kind: str
     limit: int = 100

@@ -29,17 +29,7 @@ def start(options: InitOptions) -> NativeEngine:
 def _start_private(options: InitOptions) -> NativeEngine:
     namespace = options.effective_namespace or str(uuid.uuid4())
     started = start_embedded(
-        NodeOptions(
-            num_cpus=options.num_cpus,
-            num_gpus=options.num_gpus,
-            memory_bytes=options.memory,
-            object_store_bytes=options.object_store_memory,
-            resources=dict(options.resources or {}),
-            labels=dict(options.labels or {}),
-            temp_dir=options.temp_dir,
-            node_name=options.node_name,
-            spill_directories=options.spill_directories,
-        ),
+        NodeOptions.of(options),
         extra={"namespace": namespace},
         meanwhile=lambda: importlib.import_module(
             "shoal.core.native.engine"
