@@ -43,7 +43,7 @@ def test_nothing_given_means_a_private_session() -> None:
         ({"ignore_reinit_error": 1}, TypeError, "ignore_reinit_error"),
         ({"cgroup_path": "/x"}, ValueError, "when resource isolation is not enabled"),
         ({"enable_resource_isolation": True}, NotImplementedError, "does not support enable_resource_isolation"),
-        ({"include_dashboard": True}, NotImplementedError, "does not support include_dashboard"),
+        ({"include_dashboard": 1}, TypeError, "include_dashboard"),
         ({"_redis_password": "x"}, NotImplementedError, "_redis_password"),
         ({"job_config": 3}, TypeError, "job_config"),
     ],
@@ -71,8 +71,20 @@ def test_a_running_cluster_cannot_be_sized(keywords: dict[str, Any]) -> None:
 
 
 def test_hidden_keywords_are_taken_without_their_underscore() -> None:
-    options = InitOptions.from_keywords(_memory=10, _temp_dir="/t", _node_name="n", include_dashboard=False)
-    assert (options.memory, options.temp_dir, options.node_name, options.include_dashboard) == (10, "/t", "n", False)
+    options = InitOptions.from_keywords(_memory=10, _temp_dir="/t", _node_name="n")
+    assert (options.memory, options.temp_dir, options.node_name) == (10, "/t", "n")
+
+
+@pytest.mark.parametrize("keywords", [{"include_dashboard": True}, {"dashboard_host": "0.0.0.0"}, {"dashboard_port": 8265}])
+def test_who_asks_for_a_dashboard_is_told_that_there_is_none(keywords: dict[str, Any]) -> None:
+    (name, value), *_ = keywords.items()
+    with pytest.warns(UserWarning, match=f"Shoal has no dashboard, so {name}={value!r} starts none: shoal.util.state"):
+        assert InitOptions.from_keywords(**keywords) == InitOptions()
+
+
+def test_who_wants_no_dashboard_hears_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    InitOptions.from_keywords(include_dashboard=False, dashboard_host="127.0.0.1", dashboard_port=None)
+    assert not recwarn.list
 
 
 def test_system_config_is_accepted_with_a_debug_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -123,3 +123,56 @@ def test_lines_are_forwarded_although_no_file_can_be_made(tmp_path: Path) -> Non
     os.close(err)
     assert node.logs.finish(5) == "said"
     assert node.lines == [(5, False, "said")]
+
+
+def test_a_line_that_does_not_end_is_forwarded_as_far_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_logs, "PART_WAIT_S", 0.0)
+    node = Harness(tmp_path)
+    out, err = node.start(2)
+    for part in (b"one\nstep 1 ", b"step 2 ", b"done\ntwo\n", b"three", b"\n", b"10 %\r20 %\r"):
+        os.write(out, part)
+        node.loop.run_once(1.0)
+    assert [line for _, _, line in node.lines] == ["one", "step 1 ", "step 2 ", "done", "two", "three", "20 %"]
+    os.close(out)
+    os.close(err)
+    assert node.logs.finish(2).split("\n") == ["one", "step 1 step 2 done", "two", "three", "10 %\r20 %"]
+    assert (tmp_path / "worker-2-102.log").read_bytes() == b"one\nstep 1 step 2 done\ntwo\nthree\n10 %\r20 %\r\n"
+
+
+def test_a_mark_and_a_line_that_ends_in_time_are_not_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    node = Harness(tmp_path)
+    monkeypatch.setattr(node.loop, "time", lambda: clock[0])
+    out, err = node.start(2)
+    for part, clock[0] in (
+        (b"fir", 0.0),
+        (b"st\n\x01shoal-", 0.3),
+        (b"task:f", 1.5),
+        (b"\nsecond", 2.0),
+        (b" line\nth", 2.3),
+        (b"ird", 2.5),
+    ):
+        os.write(out, part)
+        node.loop.run_once(1.0)
+        node.loop.run_once(0.0)
+    assert [line for _, _, line in node.lines] == ["first", "second line"]
+    clock[0] = 2.3 + worker_logs.PART_WAIT_S
+    node.loop.run_once(0.0)
+    assert [line for _, _, line in node.lines] == ["first", "second line", "third"]
+    os.close(out)
+    os.close(err)
+    node.logs.finish(2)
+    assert node.names == ["", "f", "f"]
+
+
+def test_no_timer_runs_when_every_line_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_logs, "PART_WAIT_S", 0.0)
+    node = Harness(tmp_path)
+    out, err = node.start(2)
+    os.write(out, b"part")
+    node.loop.run_once(1.0)
+    node.loop.run_once(0.0)
+    assert node.loop._until_next_timer() is None
+    os.close(out)
+    os.close(err)
+    node.logs.finish(2)

@@ -29,9 +29,9 @@ _REMOVED = {
     "storage": "Cluster-wide storage configuration has been removed: the `storage` argument is not supported.",
     "allow_multiple": "The `allow_multiple` argument goes only with a client address (ray://...), which is not used here.",
 }
+_DASHBOARD = ("include_dashboard", "dashboard_host", "dashboard_port")
 _UNSUPPORTED = (
     "enable_resource_isolation",
-    "include_dashboard",
     "proxy_server_url",
     "_enable_object_reconstruction",
     "_metrics_export_port",
@@ -57,9 +57,6 @@ class InitOptions:
     runtime_env: RuntimeEnv | None = None
     job_config: JobConfig | None = None
     ignore_reinit_error: bool = False
-    include_dashboard: bool | None = None
-    dashboard_host: str = "127.0.0.1"
-    dashboard_port: int | None = None
     configure_logging: bool = True
     logging_level: int | str = logging.INFO
     logging_format: str | None = None
@@ -76,14 +73,15 @@ class InitOptions:
     def from_keywords(cls, **keywords: Any) -> InitOptions:
         """Checks the keywords of ``init()`` and fills in the environment variables.
 
-        Raises RuntimeError for a removed or unknown keyword, NotImplementedError for one that Shoal does not support, TypeError
-        and ValueError for bad values."""
+        Warns when a dashboard is asked for: there is none. Raises RuntimeError for a removed or unknown keyword,
+        NotImplementedError for one that Shoal does not support, TypeError and ValueError for bad values."""
         _reject(keywords)
         given = {name.lstrip("_"): value for name, value in keywords.items() if value is not None}
         given = {name: _RULES[name](name, value) for name, value in given.items() if name in _RULES}
         if given.pop("local_mode", False):
-            warnings.warn("local_mode is deprecated: use inline=True", DeprecationWarning, stacklevel=4)
+            warnings.warn("local_mode is deprecated: use inline=True", DeprecationWarning, stacklevel=3)
             given["inline"] = True
+        _warn_of_dashboard(given)
         options = cls(**{**_from_environment(given), **given})
         return options._with_overrides()._complete()
 
@@ -169,6 +167,18 @@ def _reject(keywords: dict[str, Any]) -> None:
     for name in _UNSUPPORTED:
         if keywords.get(name):
             raise NotImplementedError(f"init() does not support {name}, but got {name}={keywords[name]!r}")
+
+
+def _warn_of_dashboard(given: dict[str, Any]) -> None:
+    """Takes what was asked of a dashboard out of the keywords. Programs that want one for their users' sake still run."""
+    asked = {name: given.pop(name) for name in _DASHBOARD if name in given}
+    if asked.get("include_dashboard", True) and asked:
+        text = ", ".join(f"{name}={value!r}" for name, value in asked.items())
+        warnings.warn(
+            f"Shoal has no dashboard, so {text} starts none: shoal.util.state and `python -m shoal list` tell what is there",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _from_environment(given: dict[str, Any]) -> dict[str, Any]:

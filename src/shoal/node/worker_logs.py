@@ -1,5 +1,7 @@
 """What workers print: read from their pipes, kept in bounded files, forwarded line by line, and remembered for death reports.
 
+A line whose end does not come is forwarded as far as it is, PART_WAIT_S after its beginning; the rest is then a line of its own.
+
 A worker's file is ``logs/worker-SLOT-PID.log``; at FILE_BYTES_MAX it becomes ``....log.1`` (replacing the older one). When all
 files together exceed TOTAL_BYTES_MAX the oldest files of ended workers go. Nothing here costs anything while nobody prints.
 """
@@ -20,6 +22,7 @@ CRASH_LINES = 20
 """Lines of the interpreter's own report of a crash, told besides the last lines: its first ones show where it happened."""
 LINE_BYTES_MAX = 64 * 1024
 READ_BYTES = 1 << 16
+PART_WAIT_S = 0.4
 
 _MARK = MARK.encode()
 _CRASH = "Fatal Python error:"
@@ -28,8 +31,8 @@ OnLines = Callable[[int, bool, list[str], str], None]
 
 
 class WorkerLogs:
-    """``on_lines(slot, is_error, lines, name)`` for complete lines, in the order in which they came on each stream; ``name`` is
-    what the worker said who prints them, "" when it did not."""
+    """``on_lines(slot, is_error, lines, name)`` for lines and parts of lines, in the order in which they came on each stream;
+    ``name`` is what the worker said who prints them, "" when it did not."""
 
     def __init__(self, loop: EventLoop, folder: str, on_lines: OnLines) -> None:
         self._loop = loop
@@ -131,7 +134,10 @@ class _Stream:
         self._log = log
         self._is_error = is_error
         self._rest = b""
+        self._rest_since_s = 0.0
+        self._told = b""  # what was forwarded of the line that has not ended
         self._name = ""
+        self._awaits_rest = False
         self._closed = False
         os.set_blocking(fd, False)
 
@@ -148,11 +154,14 @@ class _Stream:
         if not data:
             self.close()
             return False
+        is_new = not self._rest or b"\n" in data
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LINE_BYTES_MAX:
             lines.append(self._rest)
             self._rest = b""
         self._forward(lines)
+        if self._rest:
+            self._await_rest(is_new)
         return True
 
     def read_all(self) -> None:
@@ -165,11 +174,38 @@ class _Stream:
         self._closed = True
         self._log.logs._loop.remove_reader(self.fd)
         os.close(self.fd)
-        if self._rest:
+        if self._rest or self._told:
             rest, self._rest = self._rest, b""
             self._forward([rest])
 
+    def _await_rest(self, is_new: bool) -> None:
+        """One timer at a time, and none while nobody prints."""
+        loop = self._log.logs._loop
+        if is_new:
+            self._rest_since_s = loop.time()
+        if not self._awaits_rest:
+            self._awaits_rest = True
+            loop.call_at(self._rest_since_s + PART_WAIT_S, self._tell_rest)
+
+    def _tell_rest(self) -> None:
+        self._awaits_rest = False
+        if not self._rest or self._rest.startswith(_MARK[:1]):  # a mark has no meaning before its end
+            return
+        if self._log.logs._loop.time() < self._rest_since_s + PART_WAIT_S:
+            self._await_rest(False)  # another line has begun since
+            return
+        part, self._rest = self._rest, b""
+        self._log.write(part)
+        self._told += part
+        self._tell([part.rstrip(b"\r").rpartition(b"\r")[2]])  # of a progress bar, where it stands now
+        if len(self._told) > LINE_BYTES_MAX:
+            self._log.remember([_text(self._told)])
+            self._told = b""
+
     def _forward(self, lines: list[bytes]) -> None:
+        if lines and self._told:
+            self._end_told_line(lines[0])
+            lines = lines[1:]
         start = 0
         for index, line in enumerate(lines):
             if line.startswith(_MARK):
@@ -178,9 +214,22 @@ class _Stream:
                 start = index + 1
         self._hand_out(lines[start:])
 
+    def _end_told_line(self, end: bytes) -> None:
+        self._log.write(end + b"\n")
+        self._log.remember([_text(self._told + end)])
+        self._told = b""
+        if end.strip():
+            self._tell([end])
+
     def _hand_out(self, lines: list[bytes]) -> None:
         if lines:
             self._log.write(b"\n".join([*lines, b""]))
-            texts = [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
-            self._log.remember(texts)
-            self._log.logs._on_lines(self._log.slot, self._is_error, texts, self._name)
+            self._log.remember([_text(line) for line in lines])
+            self._tell(lines)
+
+    def _tell(self, lines: list[bytes]) -> None:
+        self._log.logs._on_lines(self._log.slot, self._is_error, [_text(line) for line in lines], self._name)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip("\r")

@@ -57,6 +57,32 @@ def test_a_line_carries_the_name_of_its_task(shown: Callable[[str], re.Match[str
 
 
 @pytest.mark.usefixtures("_session")
+def test_output_without_the_end_of_its_line_is_shown_while_its_task_runs(shown: Callable[[str], re.Match[str]]) -> None:
+    @shoal.remote
+    class Gate:
+        opened = False
+
+        def open(self) -> None:
+            self.opened = True
+
+        def is_open(self) -> bool:
+            return self.opened
+
+    @shoal.remote
+    def speak(gate: shoal.actor.ActorHandle) -> None:
+        print("not", "yet", end=" ")
+        while not shoal.get(gate.is_open.remote()):
+            time.sleep(0.01)  # polling: what it waits for is in another process
+        print("done")
+
+    gate = Gate.remote()
+    running = speak.remote(gate)
+    shown(r"^\(speak pid=\d+\) not yet $")
+    shoal.get([gate.open.remote(), running])
+    shown(r"^\(speak pid=\d+\) done$")
+
+
+@pytest.mark.usefixtures("_session")
 def test_a_line_carries_the_class_or_the_repr_of_its_actor(shown: Callable[[str], re.Match[str]]) -> None:
     class Speaker:
         def speak(self) -> None:

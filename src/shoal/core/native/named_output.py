@@ -22,9 +22,13 @@ class NamedOutput(io.TextIOWrapper):
         if record and record != self._record and self._at_line_start:
             self._record = record
             super().write(f"{MARK}{_kernel.record_name(record)}\n")
-        if text:
-            self._at_line_start = text[-1] == "\n"
-        return super().write(text)
+        if not text:
+            return 0
+        count = super().write(text)
+        self._at_line_start = text[-1] == "\n"
+        if not self._at_line_start:
+            self.flush()  # nobody says when the rest comes
+        return count
 
 
 def install() -> None:
