@@ -1,6 +1,6 @@
 """What workers print: read from their pipes, kept in bounded files, forwarded line by line, and remembered for death reports.
 
-A line whose end does not come is forwarded as far as it is, PART_WAIT_S after its beginning; the rest is then a line of its own.
+A line whose end does not come is forwarded as far as it is PART_WAIT_S after its beginning; the rest then is a line of its own.
 
 A worker's file is ``logs/worker-SLOT-PID.log``; at FILE_BYTES_MAX it becomes ``....log.1`` (replacing the older one). When all
 files together exceed TOTAL_BYTES_MAX the oldest files of ended workers go. Nothing here costs anything while nobody prints.
