@@ -37,7 +37,7 @@ def test_a_daemon_that_ends_before_it_is_ready_says_why(broken_modules: Path) ->
 
 
 def test_a_daemon_that_cannot_be_constructed_says_why(broken_modules: Path) -> None:
-    (broken_modules / "msgspec.py").write_text(f"raise ImportError({REASON!r})\n")
+    (broken_modules / "signal.py").write_text(f"raise ImportError({REASON!r})\n")
     try:
         with pytest.raises(LocalRayletDiedError) as caught:  # by init, or by what needs the daemon first
             shoal.init(num_cpus=1)
