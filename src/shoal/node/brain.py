@@ -17,7 +17,7 @@ from typing import Any
 
 from shoal.core.native.key_value import KeyValueStore
 from shoal.core.native.messages import ErrorEvent, RegisterClass
-from shoal.node.actors import Actors
+from shoal.node.actors import NO_HANDLES, Actors
 from shoal.node.events import (
     ActorInitFailed,
     ActorNotMade,
@@ -48,7 +48,7 @@ from shoal.node.events import (
     SlotIdle,
     SlotReserved,
 )
-from shoal.node.exit_status import ExitKind, describe_death, exit_kind
+from shoal.node.exit_status import ExitKind, describe_death, exit_kind, exit_type
 from shoal.node.leases import Demand, Leases
 from shoal.node.memory_retries import MemoryRetries, Pause
 from shoal.node.placement_groups import PlacementGroup, PlacementGroups
@@ -60,6 +60,11 @@ from shoal.node.scheduling_classes import ClassTable, SchedulingClass
 
 OUT_OF_MEMORY = "out of memory"
 CANCELLED = "cancelled"
+EXIT_REASONS = {
+    CANCELLED: "ended by ray.cancel with force=True",
+    "placement_group_removed": "its placement group was removed",
+    "owner_died": "the process that submitted its task has died",
+}
 STARTUP_DEATHS_MAX = 5
 """So many workers in a row may die for one queue before they ran anything; then the queue is closed with an error."""
 STARTUP_KILLS_MAX = 50
@@ -368,7 +373,7 @@ class Brain:
         if group.state == "REMOVED":
             return
         self.groups.remove(group)
-        error = ErrorFacts("task_group_removed", f"placement group {group.request.group_id.hex()} was removed")
+        error = ErrorFacts("task_group_removed", f"its placement group was removed ({group.request.group_id.hex()})")
         for item in self.classes.of_group(group.request.group_id):
             item.closed = error
             self._close_class(item)
@@ -393,6 +398,20 @@ class Brain:
             item.closed = ErrorFacts("infeasible", text)
             self._close_class(item)
         self.actors.end_of_group(group.request.group_id, "actor_infeasible", text)
+
+    def exit_of(self, process: Process, died: ProcessDied) -> tuple[str, str]:
+        """How the process has ended and why, as the state API tells it. To be asked before ``died`` is handled."""
+        reason = process.killing
+        actor = self.actors.get(process.actor_id) if process.actor_id else None
+        leaving = actor is not None and actor.leaving
+        if actor is not None and actor.death is not None:
+            return exit_type(died.exit_code, actor.death.kind), actor.death.message
+        if not reason and exit_kind(died.exit_code) is ExitKind.INTENDED and (leaving or process.retiring):
+            return exit_type(
+                died.exit_code, retired=True
+            ), NO_HANDLES if leaving else "it was idle, and there were enough others"
+        kind = OUT_OF_MEMORY if reason.startswith(OUT_OF_MEMORY) else reason
+        return exit_type(died.exit_code, kind), describe_death(died, EXIT_REASONS.get(reason, reason))
 
     def running_at(self, slot: int) -> Process | None:
         return self.processes.at(slot)

@@ -47,7 +47,7 @@ from shoal.node.exit_status import ExitKind, describe_death, exit_kind
 from shoal.node.journal import Journal
 from shoal.node.memory_guard import MemoryGuard
 from shoal.node.process_control import become_subreaper, die_with_parent, name_process
-from shoal.node.state_lists import StateLists
+from shoal.node.state_lists import StateLists, worker_id
 from shoal.node.worker_logs import WorkerLogs
 from shoal.node.zygotes import Zygotes
 
@@ -195,6 +195,7 @@ class Daemon:
 
     def on_forked(self, slot: int, pid: int, generation: int) -> None:
         self.logs.set_pid(slot, pid)
+        self.journal.worker_began(slot)
         self.handle(ProcessForked(slot, pid, generation))
 
     def on_died(self, slot: int, pid: int, exit_code: int, peak_bytes: int) -> None:
@@ -216,7 +217,12 @@ class Daemon:
 
     def _note_death(self, died: ProcessDied) -> None:
         process = self.brain.processes.at(died.slot)
-        if exit_kind(died.exit_code) in (ExitKind.INTENDED, ExitKind.RECYCLE) or process is None:
+        if process is None:
+            return
+        word, detail = self.brain.exit_of(process, died)
+        tasks = tuple(task.uid for task in died.dead_tasks)
+        self.journal.worker_ended(worker_id(process), died.slot, died.pid, not process.is_worker, word, detail, tasks)
+        if exit_kind(died.exit_code) in (ExitKind.INTENDED, ExitKind.RECYCLE):
             return
         facts = {"pid": str(died.pid), **({"actor_id": process.actor_id.hex()} if process.actor_id else {})}
         severity = "INFO" if process.killing else "ERROR"
