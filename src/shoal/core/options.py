@@ -29,12 +29,7 @@ RetryExceptions = bool | tuple[type[BaseException], ...]
 
 _Options = TypeVar("_Options", bound="_OptionSet")
 
-_PLACEMENT_HINT = "use scheduling_strategy=PlacementGroupSchedulingStrategy(...) instead"
-_REMOVED = {
-    "placement_group": _PLACEMENT_HINT,
-    "placement_group_bundle_index": _PLACEMENT_HINT,
-    "placement_group_capture_child_tasks": _PLACEMENT_HINT,
-}
+_PLACEMENT_OPTIONS = ("placement_group", "placement_group_bundle_index", "placement_group_capture_child_tasks")
 _REMOVED_FROM_TASKS = {"object_store_memory": "Setting 'object_store_memory' is not implemented for tasks"}
 
 
@@ -285,9 +280,11 @@ def _resource_request(options: TaskOptions | ActorOptions, default_cpus: float) 
 
 
 def _checked(subject: str, table: dict[str, Rule], keywords: dict[str, Any]) -> dict[str, Any]:
-    removed = {} if subject.startswith("actor method") else _REMOVED
-    if subject == "remote functions":
-        removed = {**removed, **_REMOVED_FROM_TASKS}
+    if not subject.startswith("actor method") and not keywords.keys().isdisjoint(_PLACEMENT_OPTIONS):
+        from shoal.core.placement_options import with_scheduling_strategy
+
+        keywords = with_scheduling_strategy(keywords)
+    removed = _REMOVED_FROM_TASKS if subject == "remote functions" else {}
     rules.reject_unknown(subject, keywords, table, removed)
     return {name.lstrip("_"): table[name](name, value) for name, value in keywords.items()}
 

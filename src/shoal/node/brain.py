@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shoal.core.native.key_value import KeyValueStore
-from shoal.core.native.messages import ErrorEvent, RegisterClass
+from shoal.core.native.messages import CollectGarbage, ErrorEvent, RegisterClass
 from shoal.node.actors import NO_HANDLES, Actors
 from shoal.node.events import (
     ActorInitFailed,
@@ -60,6 +60,8 @@ from shoal.node.scheduling_classes import ClassTable, SchedulingClass
 
 OUT_OF_MEMORY = "out of memory"
 CANCELLED = "cancelled"
+GARBAGE_WAIT_S, GARBAGE_PERIOD_S = 1.0, 10.0
+"""So long work waits before drivers collect garbage, and so long until they do it again."""
 EXIT_REASONS = {
     CANCELLED: "ended by ray.cancel with force=True",
     "placement_group_removed": "its placement group was removed",
@@ -106,6 +108,7 @@ class Brain:
         self.drivers: dict[int, DriverConnected] = {}
         self.now_s = 0.0
         self.starving = False
+        self._garbage_at_s = 0.0
         self._out: list[Instruction] = []
         self._doomed_queues: dict[int, ErrorFacts] = {}
         self._requests = Requests(self)
@@ -449,8 +452,11 @@ class Brain:
         return groups or self.actors.owns_something(slot)
 
     def _other_demands(self) -> list[Demand]:
-        placed = self.groups.demands(lambda group: self._requests.group_settled(group, self._emit))
-        return [*placed, *self.actors.demands()]
+        return [*self.groups.demands(self._group_placed), *self.actors.demands()]
+
+    def _group_placed(self, group: PlacementGroup) -> None:
+        group.placed_s = self.now_s - group.since_s
+        self._requests.group_settled(group, self._emit)
 
     def _after(self) -> None:
         """What follows from any event: leases, freed groups and queues, and whether workers must ring."""
@@ -460,10 +466,21 @@ class Brain:
         for queue in [queue for queue in self._doomed_queues if queue not in served]:
             del self._doomed_queues[queue]
             self._emit(FreeQueue(queue))
+        self._ask_for_garbage()
         starving = bool(self.leases.unmet)
         if starving != self.starving:
             self.starving = starving
             self._emit(SetStarving(starving))
+
+    def _ask_for_garbage(self) -> None:
+        """A driver that waits makes no garbage and so collects none, though the last handle of an actor may be in it."""
+        if self.now_s < self._garbage_at_s or not self.leases.unmet:
+            return
+        waits = any(self.now_s - demand.since_s >= GARBAGE_WAIT_S for demand in self.leases.unmet)
+        held = any(process.holding and process.holding.allocation.amounts for process in self.processes if process.actor_id)
+        if waits and held:
+            self._garbage_at_s = self.now_s + GARBAGE_PERIOD_S
+            self._emit(Notify(0, CollectGarbage()))
 
 
 def _equal(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:

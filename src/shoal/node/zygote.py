@@ -296,6 +296,7 @@ def _become_worker(zygote: Zygote, command: Any, out: int, err: int) -> NoReturn
             os.set_blocking(fd, True)
         os.environ["SHOAL_WORKER"] = f"{command.slot}:{os.getpid()}"
         mark_process(zygote._config["session_id"], os.environ["SHOAL_WORKER"])
+        _offer_to_the_oom_killer()
         code = 79
         _apply_environment(command, zygote._config)
         code = 1
@@ -320,13 +321,25 @@ def _become_worker(zygote: Zygote, command: Any, out: int, err: int) -> NoReturn
             os._exit(code)
 
 
+def _offer_to_the_oom_killer() -> None:
+    """When the system ends processes for memory it takes a worker, which is replaced, rather than a driver or the daemon."""
+    try:
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+    except OSError:  # a system without it, or that does not let us
+        return
+    try:
+        os.write(fd, os.environ.get("RAY_worker_oom_score_adjustment", "1000").encode())  # noqa: SIM112
+    except OSError:
+        return
+    finally:
+        os.close(fd)
+
+
 def _apply_environment(command: Any, config: dict[str, Any]) -> None:
     if command.is_actor and command.cpus >= 2 and not config["user_threads"]:  # tasks have it for each execution
         native_threads.set_variables(int(command.cpus))
-    hides_all = os.environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO") == "1"
-    for name, variable in VISIBLE_DEVICES.items():
-        if hides_all or name in config["devices"]:
-            os.environ[variable] = ""
+    if os.environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO") == "1":
+        os.environ.update(dict.fromkeys(VISIBLE_DEVICES.values(), ""))
     for name, indices in command.devices:
         visible = config["devices"].get(name) or []
         chosen = [visible[index] if index < len(visible) else str(index) for index in indices]

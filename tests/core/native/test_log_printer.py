@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
+
 import pytest
 
 from shoal.core.native.log_printer import LogPrinter
-from shoal.core.native.messages import ErrorEvent, LogLines
+from shoal.core.native.messages import CollectGarbage, ErrorEvent, LogLines
 
 
 def lines(pid: int, *texts: str, is_error: bool = False) -> LogLines:
@@ -40,3 +44,20 @@ def test_lines_that_are_counted_are_shown_in_time_though_nobody_prints_any_more(
     assert timer is not None
     timer.join(20)
     assert "[repeated 2x across cluster]" in capsys.readouterr().out
+
+
+def test_garbage_is_collected_when_the_node_asks_for_it() -> None:
+    class Circle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    gone = threading.Event()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        weakref.finalize(Circle(), gone.set)
+        LogPrinter()(CollectGarbage())
+        assert gone.wait(20)
+    finally:
+        if was_enabled:
+            gc.enable()

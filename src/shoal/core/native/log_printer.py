@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -36,6 +37,9 @@ class LogPrinter:
     def __call__(self, notification: Any) -> None:
         if isinstance(notification, messages.LogLines):
             self._print(notification)
+        elif isinstance(notification, messages.CollectGarbage):
+            # In a thread of its own: what it finalizes may ask the daemon, whose answers this thread reads.
+            threading.Thread(target=gc.collect, name="collect-garbage", daemon=True).start()
         elif isinstance(notification, messages.ErrorEvent):
             sys.stderr.write(f"shoal: {notification.message}\n")  # print would write the end of the line on its own
             sys.stderr.flush()

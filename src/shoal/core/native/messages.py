@@ -368,7 +368,7 @@ class ActorNames(Message):
 
 
 class GroupInfo(Message):
-    """``state``: PENDING, CREATED or REMOVED."""
+    """``state``: PENDING, CREATED or REMOVED. ``reason``: why it can never be placed. ``placed_s``: how long that took."""
 
     group_id: bytes
     name: str
@@ -377,6 +377,7 @@ class GroupInfo(Message):
     state: str
     bundles: list[dict[str, float]]
     reason: str
+    placed_s: float = 0.0
 
 
 class Groups(Message):
@@ -420,6 +421,10 @@ class ErrorEvent(Message):
     message: str
 
 
+class CollectGarbage(Message):
+    """Work waits for what actors hold, and the handle of one that nobody uses may be in a circle of objects of this driver."""
+
+
 Answer = (
     Welcome
     | Done
@@ -438,6 +443,7 @@ Answer = (
     | Failure
     | LogLines
     | ErrorEvent
+    | CollectGarbage
 )
 
 
