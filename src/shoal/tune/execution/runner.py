@@ -41,7 +41,7 @@ from shoal.tune.execution.tune_controller import TuneController
 from shoal.tune.experiment.experiment import Experiment
 from shoal.tune.experiment.trial import Trial
 from shoal.tune.registry import registered_environments
-from shoal.tune.result import EXPR_ERROR_FILE, EXPR_ERROR_PICKLE_FILE, HOSTNAME, NODE_IP
+from shoal.tune.result import EXPR_ERROR_FILE, EXPR_ERROR_PICKLE_FILE
 from shoal.tune.run_config import SyncConfig
 from shoal.tune.stopper import CombinedStopper, NoopStopper
 from shoal.tune.trainable.trial_information import TrialInformation
@@ -93,6 +93,7 @@ class TrialRunner:
         self._sync = sync_config or SyncConfig()
         self._not_uploaded: set[Trial] = set()
         self._upload_error: OSError | None = None
+        self._last_ended: Trial | None = None
         self._export_formats = experiment.spec["export_formats"]
         self._processes: dict[str, _Process] = {}
         self._waiting: dict[Any, tuple[str, str]] = {}  # ref -> (trial id, what it is)
@@ -248,6 +249,8 @@ class TrialRunner:
         if notify.hook in ("on_trial_complete", "on_trial_error"):
             self._upload(notify.trial)
             self._reporter.trial_ended(self._controller, notify.trial)
+            notify.trial.settle(self._last_ended)
+            self._last_ended = notify.trial
         elif notify.hook == "on_checkpoint" and self._sync.sync_artifacts and self._sync.sync_artifacts_on_checkpoint:
             self._upload(notify.trial)
 
@@ -279,32 +282,38 @@ class TrialRunner:
 
     def _begin(self, start: Start, process: _Process) -> None:
         trial = start.trial
+        is_new = process.start is None
         process.start = start
         self._processes[trial.trial_id] = process
         trial.start_time_s = trial.start_time_s or time.time()
-        os.makedirs(trial.local_path, exist_ok=True)
+        _make_folder(trial.local_path)
         checkpoint = start.checkpoint
         if checkpoint is None and trial.restore_path:
             checkpoint = Checkpoint(trial.restore_path)
-        information = TrialInformation(
-            trial_id=trial.trial_id,
-            trial_name=str(trial),
+        facts = {
+            "trial_id": trial.trial_id,
+            "trial_name": str(trial),
+            "experiment_tag": trial.experiment_tag,
+            "config": trial.config,
+            "checkpoint": checkpoint,
+            "counters": start.counters,
+            "next_checkpoint_index": trial.checkpoints.next_index,
+            "lockstep": start.lockstep,
+            "log_files": trial.log_to_file or (None, None),
+        }
+        first = (self._trainable, self._shared_information(trial)) if is_new else ()
+        self._call(trial, "begin", "results", str(trial.storage.trial_dir_name), facts, *first)
+
+    def _shared_information(self, trial: Trial) -> TrialInformation:
+        """What is the same for all trials that a process serves: told with the first one."""
+        return TrialInformation(
             experiment_name=self._experiment.name,
-            experiment_tag=trial.experiment_tag,
-            trial_dir=trial.local_path,
             resources=trial.placement_group_factory,
-            storage=trial.storage,
-            config=trial.config,
-            checkpoint=checkpoint,
-            counters=start.counters,
-            next_checkpoint_index=trial.checkpoints.next_index,
-            lockstep=start.lockstep,
+            storage=self._experiment.storage,
             native_threads=self._native_threads(trial),
             change_directory=self._change_directory,
-            log_files=trial.log_to_file or (None, None),
             environments=self._environments,
         )
-        self._call(trial, "begin", "results", self._trainable, information)
 
     @staticmethod
     def _native_threads(trial: Trial) -> int | None:
@@ -410,12 +419,18 @@ def _put_trainable(experiment: Experiment) -> Any:
 
 
 def _with_shared_names(result: dict[str, Any]) -> dict[str, Any]:
-    """``result`` with one string for each name and host, in place of a copy in each result: less than half the memory."""
-    shared = {sys.intern(name) if type(name) is str else name: value for name, value in result.items()}
-    for name in (HOSTNAME, NODE_IP):
-        if type(shared.get(name)) is str:
-            shared[name] = sys.intern(shared[name])
-    return shared
+    """``result`` with one string for each name, in place of a copy in each result."""
+    return {sys.intern(name) if type(name) is str else name: value for name, value in result.items()}
+
+
+def _make_folder(path: str) -> None:
+    """As os.makedirs, which asks four times about a folder whose parent is there."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)
 
 
 def _watches_the_clock(stopper: Any) -> bool:

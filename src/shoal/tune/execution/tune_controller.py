@@ -9,6 +9,7 @@ TERMINATED or ERROR. While a checkpoint is being saved for it, ``_after_save`` s
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Iterator
@@ -119,8 +120,8 @@ class TuneController:
 
     def waiting_trials(self) -> Iterator[Trial]:
         """PENDING ones, then PAUSED ones."""
-        yield from self._by_status[Trial.PENDING].values()
-        yield from [trial for trial in self._by_status[Trial.PAUSED].values() if trial.trial_id not in self._after_save]
+        paused = [trial for trial in self._by_status[Trial.PAUSED].values() if trial.trial_id not in self._after_save]
+        return itertools.chain(self._by_status[Trial.PENDING].values(), paused)
 
     def first_waiting_trial(self, other_than: Trial | None = None) -> Trial | None:
         """The first waiting trial that fits; with ``other_than``: the first other one, whether it fits or not."""
