@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shoal.core.native.tasks import Check
 
 HOLDERS_SHOWN = 8
+_CHANGED = {0: "the file is shorter than what was written", errno.EBADMSG: "its bytes are not what was written"}
 RECORD_PUT = 0
 REF_BYTES = 28
 
@@ -69,8 +70,8 @@ def _what(uid: int, is_own: bool, call: str) -> str:
 
 
 def value_lost(ref: _kernel.ObjectRef, path: str, code: int) -> NoReturn:
-    """Raises ObjectLostError: the file of a spilled value is gone, unreadable, or (``code`` 0) shorter than it was."""
-    reason = os.strerror(code) if code else "the file is shorter than what was written"
+    """Raises ObjectLostError: the file of a spilled value is gone, unreadable, changed (EBADMSG) or cut short (0)."""
+    reason = _CHANGED.get(code) or os.strerror(code)
     raise exceptions.ObjectLostError(
         ref.hex(),
         message=f"The value was moved to the file {path}, which can't be read: {reason}. Values are not computed again.",
