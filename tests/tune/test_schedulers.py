@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
@@ -50,6 +51,25 @@ def test_asha_lets_the_first_at_a_rung_pass_and_judges_one_rung_a_report(make_co
     # Reports at 10 and at 11: the higher rung first, the skipped one at the next report.
     assert scheduler.on_trial_result(controller, second, {"training_iteration": 10, "score": 9}) == "CONTINUE"
     assert scheduler.on_trial_result(controller, second, {"training_iteration": 11, "score": 9}) == "STOP"
+
+
+def test_asha_stops_exactly_what_lies_below_the_percentile_of_those_before(make_controller) -> None:
+    generator = random.Random(4)
+    for factor in (1.5, 2, 3, 4):
+        scheduler = ASHAScheduler(metric="score", mode="max", max_t=100, grace_period=1, reduction_factor=factor)
+        controller = make_controller(
+            {"x": tune.uniform(0, 1)}, scheduler=scheduler, cpus=60, experiment={"num_samples": 60}, max_pending=60
+        )
+        controller.fill()
+        before: list[float] = []
+        for trial in controller.get_trials():
+            score = generator.choice([generator.random(), 0.5, math.nan, math.inf])
+            finite = [one for one in before if math.isfinite(one)]
+            stops = bool(finite) and (score if score == score else -math.inf) < np.percentile(finite, (1 - 1 / factor) * 100)
+            before.append(score)
+            controller.handle(TrialReported(trial.trial_id, {"training_iteration": 1, "score": score}))
+            assert (trial.status == Trial.TERMINATED) == stops
+        assert 5 < sum(trial.status == Trial.TERMINATED for trial in controller.get_trials()) < 55
 
 
 def test_the_median_rule_stops_what_is_below_the_others(make_controller) -> None:
