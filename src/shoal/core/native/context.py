@@ -42,6 +42,7 @@ class Process:
     runtime_env: dict[str, Any] = field(default_factory=dict)
     sets_thread_variables: bool = False  # OMP_NUM_THREADS and such are ours, not the user's
     has_own_threads: bool = False  # other numbers of native threads than the zygote
+    ends_by: int = 0  # the signal that has asked it to end, of which it is to die when its calls are done
     on_leave: Callable[[], None] = lambda: None  # what an actor does before it ends on purpose
     retire_thread: Callable[[int], None] = lambda queue: None  # of an actor with threads: returns when it may end
 

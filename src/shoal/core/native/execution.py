@@ -241,6 +241,8 @@ def stop(status: int) -> NoReturn:
         for output in (sys.stdout, sys.stderr):
             output.flush()
     finally:
+        if context.process.ends_by:
+            os.kill(os.getpid(), context.process.ends_by)
         os._exit(status)
 
 
