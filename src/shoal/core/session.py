@@ -37,10 +37,22 @@ class Cached(Protocol):
 class Session:
     """One engine and what was asked for when it was started. Compared by identity: handles remember theirs."""
 
-    def __init__(self, engine: Engine, options: InitOptions | None, context: RayContext | None) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine | Callable[[], Engine], options: InitOptions | None, context: RayContext | None) -> None:
+        self._engine = engine
         self.options = options
         self.context = context
+
+    @property
+    def engine(self) -> Engine:
+        """Made now, when it was adopted as a function that makes it."""
+        made = self._engine
+        if callable(made):
+            made = made()  # without the lock: it imports, and whoever imports may be asking, too
+            with _lock:
+                if callable(self._engine):
+                    self._engine = made
+                made = self._engine
+        return made
 
 
 _lock = threading.RLock()
@@ -123,8 +135,9 @@ def current_session() -> Session | None:
     return _session
 
 
-def adopt(engine: Engine) -> Session:
-    """Makes ``engine`` this process's engine: what a worker does after it has started."""
+def adopt(engine: Engine | Callable[[], Engine]) -> Session:
+    """Makes ``engine`` this process's engine: what a worker does after it has started. A function that makes one is called
+    when the engine is first asked for something; by several threads at once perhaps, and then one result is kept."""
     global _session, _forked_from
     with _lock:
         _forget_everything()

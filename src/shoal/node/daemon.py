@@ -302,13 +302,14 @@ class Daemon:
         process = self.brain.processes.at(slot) if slot else None
         if not slot:
             self.handle(PauseCancelled(message.record, message.uid))
-        if process is None or not process.pid:
+        if process is None:
             return
+        pid = process.pid or _kernel.slot_state(slot).pid  # a first worker executes before its zygote tells of it
         if isinstance(message, m.InterruptTask):
-            self.zygotes.signal(process.pid, process.generation, signal.SIGINT, group=False)
+            self.zygotes.signal(pid, process.generation, signal.SIGINT, group=False)
         else:
             self.brain.kill_process(process, message.reason)
-            self.zygotes.signal(process.pid, process.generation, signal.SIGKILL)
+            self.zygotes.signal(pid, process.generation, signal.SIGKILL)
 
     # ------------------------------------------------------------ doorbell and time
 

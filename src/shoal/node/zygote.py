@@ -1,4 +1,5 @@
 """The process that forks every worker. It runs no threads, so that its forks are sound, and has imported what workers need.
+Only the first workers are forked earlier, when it has what a plain task needs: the driver's first result waits for them.
 
 The first zygote (the *root*) lives as long as the daemon. When the driver's imports are known, it forks a *successor* that
 imports them too and then does the forking; later successors are forked from the root again. A module that starts threads when
@@ -21,7 +22,7 @@ import socket
 import sys
 from collections import deque
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from shoal import _kernel
 from shoal.core import native_threads
@@ -44,6 +45,15 @@ def run_zygote(
     Zygote(link, config, parent_pid, generation).run(first)
 
 
+class _PlainWorker(NamedTuple):
+    """The orders of a first worker, before ``zygote_messages`` is imported."""
+
+    slot: int
+    is_actor: bool = False
+    environment: str = ""
+    devices: tuple[tuple[str, list[int]], ...] = ()
+
+
 class Zygote:
     def __init__(self, link: socket.socket, config: dict[str, Any], parent_pid: int, generation: int) -> None:
         self._link = link
@@ -64,14 +74,18 @@ class Zygote:
         name_process("shoal-zygote")
 
     def run(self, first: list[tuple[int, int, int]]) -> NoReturn:
+        gc.disable()  # what is imported is not garbage: looking for some takes a tenth of the time
         self._prepare()
+        gc.freeze()
+        self._fds += [fd for _, out, err in first for fd in (out, err)]
+        begun = [(slot, self._forked(_PlainWorker(slot))) for slot, _, _ in first]
+        self._import_the_rest()
         from shoal.core.native.messages import FrameReader
         from shoal.node import zygote_messages as z
 
         self._z = z
-        for slot, out, err in first:
-            self._fds += [out, err]
-            self._fork(z.Fork(slot))
+        for slot, child in begun:
+            self._tell_of_fork(slot, child)
         self._tell(z.Ready(self._generation, os.getpid()))
         reader = FrameReader()
         poll = select.poll()
@@ -89,7 +103,7 @@ class Zygote:
     # ------------------------------------------------------------ start
 
     def _prepare(self) -> None:
-        """Output to the log, the driver's import path, and everything a worker imports."""
+        """Output to the log, the driver's import path, and what a plain task needs."""
         log = os.open(
             os.path.join(self._config["session_folder"], "logs", self._config.get("log_name", LOG_NAME)),
             os.O_CREAT | os.O_WRONLY | os.O_APPEND,
@@ -110,22 +124,29 @@ class Zygote:
         sys.path[:] = worker_path(self._config["sys_path"], sys.path[1:], self._config.get("interpreter_kind", ""))
         _execute_package("shoal", self._config["package_folder"])
         self._import_worker()
-        for name in self._config.get("preload", ()):
-            self._import_driver_module(name)
-        gc.collect()
-        gc.freeze()
 
     def _import_worker(self) -> None:
         import importlib
 
         module = importlib.import_module(self._config["worker_module"])
         from shoal.core.native import control
-        from shoal.node.runtime_environment import apply_environment
 
         control.set_worker_facts(self._config)
         self._config["set_worker_facts"] = control.set_worker_facts
         self._config["main_worker"], self._config["main_actor"] = module.main_worker, module.main_actor
+        self._config["import_the_rest"] = module.import_the_rest
+
+    def _import_the_rest(self) -> None:
+        """What all but the first workers find imported."""
+        from shoal.node.runtime_environment import apply_environment
+
+        self._config["import_the_rest"]()
         self._config["apply_environment"] = apply_environment
+        for name in self._config.get("preload", ()):
+            self._import_driver_module(name)
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
     def _import_driver_module(self, name: str) -> None:
         """What cannot be imported here will fail where it is used; what starts threads ends this successor."""
@@ -169,21 +190,31 @@ class Zygote:
                 self._ending = True
 
     def _fork(self, command: Any) -> None:
+        self._tell_of_fork(command.slot, self._forked(command))
+
+    def _forked(self, command: Any) -> int | OSError:
+        """The pid of a new worker, whose output goes to the next two descriptors, or why there is none."""
         out, err = self._fds.popleft(), self._fds.popleft()
         try:
             pid = os.fork()
         except OSError as error:
-            self._tell(self._z.ForkFailed(command.slot, f"fork failed: {error.strerror}"))
-            pid = -1
-        if pid == 0:
-            _become_worker(self, command, out, err)
-        os.close(out)
-        os.close(err)
-        if pid > 0:
+            return error
+        else:
+            if pid == 0:
+                _become_worker(self, command, out, err)
             self._workers[pid] = command.slot
             with contextlib.suppress(OSError):  # the child does it too, or has ended already: SIGCHLD tells
                 os.setpgid(pid, pid)
-            self._tell(self._z.Forked(command.slot, pid))
+            return pid
+        finally:
+            os.close(out)
+            os.close(err)
+
+    def _tell_of_fork(self, slot: int, child: int | OSError) -> None:
+        if isinstance(child, OSError):
+            self._tell(self._z.ForkFailed(slot, f"fork failed: {child.strerror}"))
+        else:
+            self._tell(self._z.Forked(slot, child))
 
     def _fork_successor(self, command: Any) -> None:
         fd = self._fds.popleft()
@@ -280,6 +311,7 @@ def _become_worker(zygote: Zygote, command: Any, out: int, err: int) -> NoReturn
     """In the child. Nothing is imported here: it would be paid for by every worker."""
     parent = os.getppid()
     code = 1
+    gc.enable()
     try:
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
