@@ -47,7 +47,8 @@ def test_modules_are_the_same_objects_under_both_names(tmp_path: Path) -> None:
         import shoal.util.state.rows
 
         assert ray is shoal and ray.util.queue is shoal.util.queue and ray.util is shoal.util
-        assert ActorState is shoal.util.state.rows.ActorState and ActorPool is shoal.util.ActorPool and RayError is shoal.exceptions.RayError
+        assert ActorState is shoal.util.state.rows.ActorState
+        assert ActorPool is shoal.util.ActorPool and RayError is shoal.exceptions.RayError
         assert shoal.util.queue.__name__ == shoal.util.queue.__spec__.name == "shoal.util.queue"
         print("same")
         """,
