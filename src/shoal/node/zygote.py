@@ -7,7 +7,8 @@ it is imported is left out: the successor gives up and the daemon asks for anoth
 
 Who dies, and what is true then:
 - a worker: it is reaped here, its process group and what it left behind are killed, the daemon is told;
-- the daemon: SIGTERM from the kernel or EOF on the link: everything that was forked here is killed, then this process ends;
+- the daemon: SIGTERM from the kernel or EOF on the link: everything that was forked here is killed, and the session's folder is
+  removed if the driver is gone too; then this process ends;
 - this process, by SIGKILL: its workers get SIGKILL from the kernel, a successor gets SIGTERM; the daemon sees EOF, kills what
   is left by its tag, repairs the slots and starts another zygote."""
 
@@ -22,17 +23,20 @@ import socket
 import sys
 from collections import deque
 from types import FrameType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from shoal import _kernel
 from shoal.core import native_threads
 from shoal.core.accelerators import VISIBLE_DEVICES, visibility_variable
-from shoal.core.birth_marks import mark_process
+from shoal.core.birth_marks import mark_descendants, mark_process
+from shoal.core.native import session_folder
 from shoal.node import leftovers
 from shoal.node.import_paths import worker_path
 from shoal.node.process_control import become_subreaper, die_with_parent, name_process, thread_count
 
 LOG_NAME = "zygote.log"
+DRIVER_END_S = 1.0
+"""Who kills driver and daemon does not kill them in the same moment."""
 THREADLESS_VARIABLES = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """What keeps libraries from starting a thread when they are imported: pyarrow's allocator would, and pandas and scikit-learn
 import it, so that none of them could be imported ahead."""
@@ -45,19 +49,22 @@ def run_zygote(
     Zygote(link, config, parent_pid, generation).run(first)
 
 
-class _PlainWorker(NamedTuple):
+class _PlainWorker:
     """The orders of a first worker, before ``zygote_messages`` is imported."""
 
-    slot: int
-    is_actor: bool = False
-    environment: str = ""
-    devices: tuple[tuple[str, list[int]], ...] = ()
+    is_actor = False
+    environment = ""
+    devices = ()
+
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
 
 
 class Zygote:
     def __init__(self, link: socket.socket, config: dict[str, Any], parent_pid: int, generation: int) -> None:
         self._link = link
         self._config = config
+        self._parent_pid = parent_pid
         self._generation = generation
         self._workers: dict[int, int] = {}  # pid -> slot
         self._successors: set[int] = set()
@@ -304,6 +311,10 @@ class Zygote:
             except ChildProcessError:
                 continue
         leftovers.kill_strangers(set(self._successors), set())
+        driver_pid = self._config.get("parent_pid")  # none: the node stands alone
+        if driver_pid and self._config.get("is_root", True) and os.getppid() != self._parent_pid:
+            folder, spill_folders = self._config["session_folder"], self._config["spill_folders"]
+            session_folder.remove_abandoned(folder, spill_folders, driver_pid, DRIVER_END_S)
         os._exit(0)
 
 
@@ -328,6 +339,7 @@ def _become_worker(zygote: Zygote, command: Any, out: int, err: int) -> NoReturn
             os.set_blocking(fd, True)
         os.environ["SHOAL_WORKER"] = f"{command.slot}:{os.getpid()}"
         mark_process(zygote._config["session_id"], os.environ["SHOAL_WORKER"])
+        mark_descendants(command.slot, os.getpid())
         _offer_to_the_oom_killer()
         code = 79
         _apply_environment(command, zygote._config)
