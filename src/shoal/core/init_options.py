@@ -25,6 +25,7 @@ _REMOVED = {
     "storage": "Cluster-wide storage configuration has been removed: the `storage` argument is not supported.",
     "allow_multiple": "The `allow_multiple` argument goes only with a client address (ray://...), which is not used here.",
 }
+ENVIRONMENT_HOOK = "RAY_RUNTIME_ENV_HOOK"
 _DASHBOARD = ("include_dashboard", "dashboard_host", "dashboard_port")
 _UNSUPPORTED = (
     "enable_resource_isolation",
@@ -77,6 +78,8 @@ class InitOptions(Record):
             warnings.warn("local_mode is deprecated: use inline=True", DeprecationWarning, stacklevel=3)
             given["inline"] = True
         _warn_of_dashboard(given)
+        if not given.pop("skip_env_hook", False) and ENVIRONMENT_HOOK in os.environ:
+            given["runtime_env"] = _hooked_environment(given.get("runtime_env"))
         options = cls(**{**_from_environment(given), **given})
         return options._with_overrides()._complete()
 
@@ -230,6 +233,18 @@ def _job_environment(name: str, value: Any) -> RuntimeEnv:
     return RuntimeEnv.from_value(value)
 
 
+def _hooked_environment(given: RuntimeEnv | None) -> RuntimeEnv:
+    """What the function that the variable names makes of the job's environment, a dict or None."""
+    import importlib
+
+    path = os.environ[ENVIRONMENT_HOOK]
+    module, dot, name = path.rpartition(".")
+    if not dot:
+        raise ValueError(f"{ENVIRONMENT_HOOK} must be the path of a function like package.module.name, but got {path!r}")
+    hook = getattr(importlib.import_module(module), name)
+    return _job_environment(ENVIRONMENT_HOOK, hook(None if given is None else dict(given)))
+
+
 def _job_config(name: str, value: Any) -> JobConfig:
     from shoal.core.job_config import JobConfig
 
@@ -295,7 +310,15 @@ def _system_config(name: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-_HIDDEN = ("object_spilling_directory", "_memory", "_temp_dir", "_node_ip_address", "_node_name", "_system_config")
+_HIDDEN = (
+    "object_spilling_directory",
+    "_memory",
+    "_temp_dir",
+    "_node_ip_address",
+    "_node_name",
+    "_skip_env_hook",
+    "_system_config",
+)
 _HIDDEN_NAMES = frozenset(name.lstrip("_") for name in _HIDDEN if name.startswith("_"))
 
 _RULES: dict[str, Callable[[str, Any], Any]] = {
@@ -322,6 +345,7 @@ _RULES: dict[str, Callable[[str, Any], Any]] = {
     "temp_dir": _folder,
     "node_ip_address": rules.typed(str),
     "node_name": rules.typed(str),
+    "skip_env_hook": _flag,
     "system_config": _system_config,
     "inline": _flag,
     "local_mode": _flag,

@@ -24,6 +24,11 @@ def test_lines_carry_who_printed_them_and_go_to_the_stream_they_came_from(capsys
     assert shown.err == "(work pid=5) wrong\nshoal: a worker died\n"
 
 
+def test_lines_are_shown_as_they_are_when_they_say_themselves_who_wrote_them(capsys: pytest.CaptureFixture[str]) -> None:
+    LogPrinter(plain=True)(lines(5, "one"))
+    assert capsys.readouterr().out == "one\n"
+
+
 def test_lines_that_are_counted_are_shown_at_the_end_at_the_latest(capsys: pytest.CaptureFixture[str]) -> None:
     printer = LogPrinter()
     for pid in (1, 2, 3):

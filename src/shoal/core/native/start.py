@@ -53,7 +53,7 @@ def _start_private(options: InitOptions) -> NativeEngine:
     engine = _engine(options, control, node, namespace, started.job_id)
     engine.classes.know_default(started.default_queue, started.default_class_id)
     control.send(messages.Subscribe(namespace=namespace, log_to_driver=options.log_to_driver))
-    _watch(engine, control, started.daemon_pid)
+    _watch(engine, control, started.daemon_pid, options)
     return engine
 
 
@@ -80,17 +80,19 @@ def _join(options: InitOptions) -> NativeEngine:
         "resources": welcome.resources,
     }
     engine = _engine(options, control, Node(facts, welcome.slot), namespace, welcome.job_id)
-    _watch(engine, control, welcome.daemon_pid)
+    _watch(engine, control, welcome.daemon_pid, options)
     return engine
 
 
-def _watch(engine: NativeEngine, control: ControlClient, daemon_pid: int) -> None:
-    """One thread that sleeps: it shows what workers print, and sees the daemon die."""
+def _watch(engine: NativeEngine, control: ControlClient, daemon_pid: int, options: InitOptions) -> None:
+    """One thread that sleeps: it shows what workers print, and sees the daemon die.
+
+    With a LoggingConfig each record says itself who wrote it."""
     from shoal.core.native.log_printer import LogPrinter
     from shoal.core.native.node_death import fail_everything
 
     folder = engine.node.session_folder
-    printer = LogPrinter()
+    printer = LogPrinter(plain=options.logging_config is not None)
     engine.on_shutdown = printer.flush
     control.watch(printer, lambda: fail_everything(daemon_pid, folder, engine.actors.known_mailboxes()))
 
