@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from shoal._kernel import Task
     from shoal.core.descriptors import ClassSpec
+    from shoal.core.native.calls import Call
     from shoal.core.native.execution import Handlers
-    from shoal.core.native.exports import Call
     from shoal.core.options import ActorOptions
 
 BATCH = 256

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from shoal._kernel import ObjectRef, Task
-    from shoal.core.native.exports import Call
+    from shoal.core.native.calls import Call
 
 LEFT_STATUS = 76
 """Exit status of a process that leaves on purpose. Not 0: user code that ends its process with it leaves its work undone."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shoal import _kernel
 from shoal.core.native import context, hooks
-from shoal.core.native.exports import METHOD, Call
+from shoal.core.native.calls import METHOD, Call
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from shoal.core.native.calls import Call
     from shoal.core.native.engine import NativeEngine
-    from shoal.core.native.exports import Call
 
 
 def import_the_rest() -> None:
