@@ -27,7 +27,7 @@ from shoal.tune.execution.tune_controller import TuneController
 from shoal.tune.experiment import Experiment, Trial
 from shoal.tune.live_table import LiveTable
 from shoal.tune.logger import CSVLoggerCallback, JsonLoggerCallback, TBXLoggerCallback
-from shoal.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from shoal.tune.schedulers import ASHAScheduler, FIFOScheduler, HyperBandScheduler, TrialScheduler
 from shoal.tune.search import BasicVariantGenerator
 
 
@@ -87,7 +87,15 @@ def lines_by_trial(controller: TuneController) -> list[int]:
     return marks
 
 
-@pytest.mark.parametrize("make_scheduler", [FIFOScheduler, lambda: ASHAScheduler(metric="score", mode="max", max_t=10)])
+@pytest.mark.parametrize(
+    "make_scheduler",
+    [
+        FIFOScheduler,
+        lambda: ASHAScheduler(metric="score", mode="max", max_t=10),
+        lambda: HyperBandScheduler(metric="score", mode="max", max_t=3),
+    ],
+    ids=["FIFO", "ASHA", "HyperBand"],
+)
 def test_deciding_about_a_trial_takes_as_many_lines_after_many_trials_as_at_first(
     make_controller, make_scheduler: Callable[[], TrialScheduler]
 ) -> None:
