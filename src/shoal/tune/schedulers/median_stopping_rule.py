@@ -50,7 +50,7 @@ class MedianStoppingRule(FIFOScheduler):
         if trial.trial_id in self._stopped:
             return STOP if self._hard_stop else PAUSE
         time = result[self._time_attr]
-        curve = self._record(trial, result)
+        curve = self._record(trial, time, self._score(result))
         if time < self._grace_period or time - self._resumed_at.get(trial.trial_id, 0.0) < self._min_time_slice:
             return CONTINUE
         others = [one for one in self._curves.values() if one is not curve and one.last >= self._grace_period]
@@ -63,14 +63,14 @@ class MedianStoppingRule(FIFOScheduler):
         self._resumed_at[trial.trial_id] = time
         return PAUSE
 
-    def _record(self, trial: Any, result: dict[str, Any]) -> _Curve:
-        curve, time = self._curves[trial.trial_id], result[self._time_attr]
-        curve.add(time, self._score(result), counts=time >= self._grace_period)
+    def _record(self, trial: Any, time: float, score: float) -> _Curve:
+        curve = self._curves[trial.trial_id]
+        curve.add(time, score, counts=time >= self._grace_period)
         return curve
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         if self._time_attr in result and self._metric in result:
-            self._record(trial, result)
+            self._record(trial, result[self._time_attr], self._score(result))
         self._completed.add(trial.trial_id)
 
     def debug_string(self) -> str:
