@@ -43,6 +43,7 @@ from shoal.tune.experiment.trial import Trial
 from shoal.tune.registry import registered_environments
 from shoal.tune.result import EXPR_ERROR_FILE, EXPR_ERROR_PICKLE_FILE
 from shoal.tune.run_config import SyncConfig
+from shoal.tune.setup_run import is_inline
 from shoal.tune.stopper import CombinedStopper, NoopStopper
 from shoal.tune.trainable.trial_information import TrialInformation
 from shoal.util.placement_group import remove_placement_group
@@ -89,6 +90,8 @@ class TrialRunner:
         self._reporter = reporter
         self._reuse = reuse_actors
         self._change_directory = change_directory
+        self._directory = _working_directory()
+        self._inline = is_inline()
         self._runtime_env = runtime_env
         self._sync = sync_config or SyncConfig()
         self._not_uploaded: set[Trial] = set()
@@ -204,7 +207,7 @@ class TrialRunner:
     def _replace(self, trial_id: str, process: _Process) -> None:
         """An idle actor could not take over the trial: a new one does."""
         assert process.start is not None
-        self._end_process(process, gracefully=True, call_stop=True)
+        self._end_process(process, gracefully=True)
         self._begin(process.start, self._new_process(process.start.trial))
 
     # -- instructions
@@ -312,13 +315,14 @@ class TrialRunner:
             storage=self._experiment.storage,
             native_threads=self._native_threads(trial),
             change_directory=self._change_directory,
+            original_directory=self._directory,
             environments=self._environments,
         )
 
-    @staticmethod
-    def _native_threads(trial: Trial) -> int | None:
-        """One thread for each CPU of the trainable; None when the user has decided with OMP_NUM_THREADS."""
-        if "OMP_NUM_THREADS" in os.environ:
+    def _native_threads(self, trial: Trial) -> int | None:
+        """One thread for each CPU of the trainable; None when the user has decided with OMP_NUM_THREADS, or it is the driver's
+        process."""
+        if self._inline or "OMP_NUM_THREADS" in os.environ:
             return None
         return max(1, int(trial.placement_group_factory.head_cpus))
 
@@ -339,8 +343,7 @@ class TrialRunner:
     def _end_idle(self) -> None:
         """Actors that no trial takes over at once give their resources back."""
         while self._idle:
-            is_class = not self._experiment.trainable.is_function
-            self._end_process(self._idle.pop(), gracefully=is_class, call_stop=is_class)
+            self._end_process(self._idle.pop(), gracefully=True)
 
     def _new_process(self, trial: Trial) -> _Process:
         resources = trial.placement_group_factory
@@ -367,15 +370,16 @@ class TrialRunner:
         process.pending.clear()
         if self._export_formats and release.gracefully and not release.trial.is_function:
             shoal.get(process.actor.export.remote(self._export_formats))
-        reuse = process.is_clean if self._reuse is None else self._reuse
+        reuse = (process.is_clean and not self._inline) if self._reuse is None else self._reuse
         process.is_clean = False
         if reuse and release.gracefully and not was_busy and len(self._idle) < _IDLE_ACTORS_MAX:
             self._idle.append(process)
             return
-        self._end_process(process, release.gracefully, call_stop=not release.trial.is_function)
+        self._end_process(process, release.gracefully)
 
-    def _end_process(self, process: _Process, gracefully: bool, call_stop: bool) -> None:
-        if gracefully and call_stop:
+    def _end_process(self, process: _Process, gracefully: bool) -> None:
+        """Ends an actor; first its trainable where that has a clean-up, or no process that ends with it."""
+        if self._inline or (gracefully and not self._experiment.trainable.is_function):
             self._ending[process.actor.stop.remote()] = process
             return
         self._end(process)
@@ -387,8 +391,7 @@ class TrialRunner:
 
     def _finish(self, interrupted: bool) -> None:
         for process in [*self._processes.values(), *self._idle]:
-            stop = not interrupted and process in self._idle and not self._experiment.trainable.is_function
-            self._end_process(process, gracefully=stop, call_stop=stop)
+            self._end_process(process, gracefully=not interrupted and process in self._idle)
         self._processes.clear()
         self._waiting.clear()
         self._idle.clear()
@@ -399,6 +402,8 @@ class TrialRunner:
             for process in self._ending.values():
                 self._end(process)
             self._ending.clear()
+        if self._directory is not None:
+            os.chdir(self._directory)  # inline trials run in this process, and change it
         self._log.snapshot_if_due(self._snapshot, force=True)
         self._upload_rest()
         self._log.close()
@@ -416,6 +421,13 @@ def _put_trainable(experiment: Experiment) -> Any:
             "or other things of this process: make them inside of the trainable, or see tune.utils.diagnose_serialization"
         ) from error
     return shoal.put(experiment.trainable)
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
 
 
 def _with_shared_names(result: dict[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,8 @@ class TrialActor:
             os.makedirs(information.trial_dir, exist_ok=True)
             if information.change_directory:
                 os.chdir(information.trial_dir)
-                os.environ["TUNE_ORIG_WORKING_DIR"] = os.environ.get("TUNE_ORIG_WORKING_DIR", os.getcwd())
+                if information.original_directory is not None:
+                    os.environ["TUNE_ORIG_WORKING_DIR"] = information.original_directory
         self._redirect(information)
 
     def _redirect(self, information: TrialInformation) -> None:

@@ -68,6 +68,7 @@ class TuneController:
         metric: str | None = None,
         fail_fast: bool | str = False,
         max_pending: int | None = None,
+        running_max: int = _RUNNING_MAX,
     ) -> None:
         self.search_alg = search_alg or BasicVariantGenerator()
         self.scheduler = scheduler or FIFOScheduler()
@@ -75,6 +76,7 @@ class TuneController:
         self.resources = dict(resources or {"CPU": 1.0})
         self._metric = metric
         self._fail_fast = fail_fast
+        self._running_max = running_max
         self._max_pending = max_pending if max_pending is not None else self._default_max_pending()
         self._trials: dict[str, Trial] = {}
         self._listed: list[Trial] = []
@@ -140,9 +142,7 @@ class TuneController:
 
     def has_resources_for_trial(self, trial: Trial) -> bool:
         needed = trial.placement_group_factory.required_resources
-        if not needed:
-            return self.count(Trial.RUNNING) < _WITHOUT_RESOURCES_MAX
-        if self.count(Trial.RUNNING) >= _RUNNING_MAX:
+        if self.count(Trial.RUNNING) >= (self._running_max if needed else min(self._running_max, _WITHOUT_RESOURCES_MAX)):
             return False
         return all(
             self._used.get(name, 0.0) + amount <= self.resources.get(name, 0.0) + 1e-6 for name, amount in needed.items()
