@@ -387,7 +387,8 @@ class Daemon:
         if process is not None:
             actor = self.brain.actors.get(process.actor_id) if process.actor_id else None
             name = name or ((actor.request.name or actor.request.class_name) if actor else "")
-            self.clients.notify(process.root, m.LogLines(process.pid, slot, name, is_error, lines))
+            pid = process.pid or _kernel.slot_state(slot).pid  # a first worker prints before its zygote tells of it
+            self.clients.notify(process.root, m.LogLines(pid, slot, name, is_error, lines))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.loop.call_later(0, lambda: self.end(0))
