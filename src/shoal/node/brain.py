@@ -106,6 +106,7 @@ class Brain:
         self.store = KeyValueStore()
         self.memory_retries = MemoryRetries()
         self.drivers: dict[int, DriverConnected] = {}
+        self._ended_drivers: set[int] = set()  # slots that no driver has taken again
         self.now_s = 0.0
         self.starving = False
         self._garbage_at_s = 0.0
@@ -318,9 +319,11 @@ class Brain:
 
     def _on_driver_connected(self, event: DriverConnected) -> None:
         self.drivers[event.slot] = event
+        self._ended_drivers.discard(event.slot)
 
     def _on_driver_gone(self, event: DriverGone) -> None:
         self.drivers.pop(event.slot, None)
+        self._ended_drivers.add(event.slot)
         self._owner_died(event.slot, event.orphans, event.owned_queues)
 
     def _on_actor_ready(self, event: ActorReady) -> None:
@@ -466,11 +469,18 @@ class Brain:
         for queue in [queue for queue in self._doomed_queues if queue not in served]:
             del self._doomed_queues[queue]
             self._emit(FreeQueue(queue))
+        self._end_workers_of_ended_jobs()
         self._ask_for_garbage()
         starving = bool(self.leases.unmet)
         if starving != self.starving:
             self.starving = starving
             self._emit(SetStarving(starving))
+
+    def _end_workers_of_ended_jobs(self) -> None:
+        """What their tasks have imported and changed is nothing for others, and what these have started ends with them."""
+        for process in self.processes.workers() if self._ended_drivers else ():
+            if process.root in self._ended_drivers and process.reusable and process.pid:
+                self._kill(process, "its job has ended")
 
     def _ask_for_garbage(self) -> None:
         """A driver that waits makes no garbage and so collects none, though the last handle of an actor may be in it."""
