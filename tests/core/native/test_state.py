@@ -115,6 +115,37 @@ def test_tasks_tell_where_they_run_and_who_started_them() -> None:
     shoal.get([door.open.remote(), running, waiting], timeout=20)
 
 
+def test_failed_tasks_say_why_while_their_results_are_referred_to() -> None:
+    @shoal.remote(max_retries=0)
+    def fail(how: str) -> None:
+        if how == "dies":
+            os._exit(3)
+        raise ValueError("it was asked for")
+
+    @shoal.remote(num_cpus=10**6)
+    def never() -> None: ...
+
+    @shoal.remote
+    def waits() -> str:
+        time.sleep(0.1)
+        return ""
+
+    refs = {"dies": fail.options(name="dies").remote("dies"), "raises": fail.options(name="raises").remote("")}
+    refs["never"] = never.options(name="never").remote()
+    refs["cancelled"] = fail.options(name="cancelled", num_cpus=shoal.cluster_resources()["CPU"]).remote(waits.remote())
+    shoal.cancel(refs["cancelled"])
+    shoal.wait(list(refs.values()), num_returns=4, timeout=20)
+    told = {row.name: row for row in list_tasks(filters=[("state", "=", "FAILED")], detail=True) if row.name in refs}
+    assert {name: row.error_type for name, row in told.items()} == {
+        "dies": "WORKER_DIED",
+        "raises": "TASK_EXECUTION_EXCEPTION",
+        "never": "TASK_UNSCHEDULABLE_ERROR",
+        "cancelled": "TASK_CANCELLED",
+    }
+    assert "ValueError: it was asked for" in (told["raises"].error_message or "")
+    assert "exited with code 3" in (told["dies"].error_message or "")
+
+
 def test_workers_that_have_ended_say_how_and_why() -> None:
     """The ways in which tasks and actors end, as the state API tells them."""
 
@@ -149,7 +180,7 @@ def test_workers_that_have_ended_say_how_and_why() -> None:
         end(actors[name])
     broken = Broken.remote([])
     with pytest.raises(shoal.exceptions.WorkerCrashedError):
-        shoal.get(crash.options(name="dies").remote())
+        shoal.get(crash.options(name="crashes").remote())
 
     def ended() -> dict[int, Any]:
         return {row.pid: row for row in list_workers(detail=True, filters=[("is_alive", "=", False)])}
@@ -164,7 +195,7 @@ def test_workers_that_have_ended_say_how_and_why() -> None:
     assert "exit_actor()" in rows["leave"].exit_detail and "exited with code 3" in rows["crash"].exit_detail
     assert "ray.kill" in rows["kill"].exit_detail
     assert all(0 < row.start_time_ms <= row.end_time_ms for row in rows.values())
-    [task] = list_tasks(filters=[("name", "=", "dies")])
+    [task] = list_tasks(filters=[("name", "=", "crashes")])
     worker = get_worker(task.worker_id)
     assert worker is not None and worker.pid == task.worker_pid and "exited with code 5" in (worker.exit_detail or "")
     del broken

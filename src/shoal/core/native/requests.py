@@ -107,7 +107,12 @@ def _kv(message: Callable[..., messages.Message], answer_field: str) -> Callable
 def _list_state(engine: NativeEngine, resource: str, limit: int = STATE_LIMIT) -> list[dict[str, Any]]:
     answer = engine.control.request(messages.ListState(kind=resource, limit=limit))
     assert isinstance(answer, messages.Rows)
-    return [dict(row) for row in answer.rows]
+    rows = [dict(row) for row in answer.rows]
+    if resource == "tasks":
+        from shoal.core.native.task_errors import add_errors  # most programs never ask
+
+        add_errors(rows)
+    return rows
 
 
 def _group_facts(group: messages.GroupInfo) -> dict[str, Any]:
