@@ -12,7 +12,7 @@ PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(KERNEL) $(shell fin
 SECONDS ?= 600
 SEED ?= 1
 
-.PHONY: help demo test check format stress faults promises fuzz chaos build clean
+.PHONY: help demo test check format stress faults promises estimators fuzz chaos build clean
 help:
 	@echo "make demo    install into $(VENV) and run the main example"
 	@echo "make test    install what the tests need and run them all (TESTS=path WORKERS=n to narrow)"
@@ -21,6 +21,7 @@ help:
 	@echo "make stress  the kernel's stress program under the thread and the address sanitizer"
 	@echo "make faults  the long fault tests; make chaos: ten minutes of mixed work under a killer (SECONDS=, SEED=)"
 	@echo "make promises  the long forms of the tests in tests/promises (10 GB of disk); make fuzz: a minute of damaged input (SECONDS=)"
+	@echo "make estimators  scikit-learn's checks of estimators over both of Tune's searches, all of them over real trials"
 	@echo "make build   a wheel in dist/"
 	@echo "make clean   remove what was built, not $(VENV)"
 
@@ -63,6 +64,9 @@ faults: $(VENV)/.shoal $(VENV)/.test
 
 promises: $(VENV)/.shoal $(VENV)/.test
 	SHOAL_PROMISES=long $(RUN) -m pytest tests/promises --timeout 900
+
+estimators: $(VENV)/.shoal $(VENV)/.test
+	SHOAL_ESTIMATORS=long $(RUN) -m pytest tests/tune/test_sklearn_checks.py -n $(WORKERS)
 
 fuzz: SECONDS = 60
 fuzz: $(VENV)/.shoal $(VENV)/.test

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests import temporary_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +29,7 @@ GRACE_S = 5.0
 MARK_NAME = "SHOAL_TEST_PROCESS"
 MARK = uuid.uuid4().hex
 # Short, because the path of a unix socket may have 107 bytes.
-TEMPORARY_FOLDER = Path(tempfile.mkdtemp(prefix="shoal-test-"))
+TEMPORARY_FOLDER = temporary_folders.make("shoal-test-")
 SHARED_MEMORY = Path("/dev/shm")
 # Helpers that libraries keep for the life of the process; they are not of a session.
 LASTING_HELPERS = ("resource_tracker", "semaphore_tracker", "forkserver", "loky")
@@ -43,7 +42,7 @@ os.environ.pop("RAY_ADDRESS", None)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    shutil.rmtree(TEMPORARY_FOLDER, ignore_errors=True)
+    temporary_folders.remove(TEMPORARY_FOLDER)
 
 
 @dataclass

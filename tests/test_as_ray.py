@@ -41,10 +41,13 @@ def test_modules_are_the_same_objects_under_both_names(tmp_path: Path) -> None:
         import ray.util.queue
         from ray.exceptions import RayError
         from ray.util import ActorPool
+        from ray.util.state.common import ActorState
         import shoal.util.queue
         import shoal.util
+        import shoal.util.state.rows
 
         assert ray is shoal and ray.util.queue is shoal.util.queue and ray.util is shoal.util
+        assert ActorState is shoal.util.state.rows.ActorState
         assert ActorPool is shoal.util.ActorPool and RayError is shoal.exceptions.RayError
         assert shoal.util.queue.__name__ == shoal.util.queue.__spec__.name == "shoal.util.queue"
         print("same")

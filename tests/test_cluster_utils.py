@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,3 +82,18 @@ def test_a_node_of_another_cluster_is_refused(cluster: Cluster) -> None:
     node = cluster.add_node()
     with pytest.raises(ValueError, match="must be a node of this cluster"):
         Cluster().remove_node(node)
+
+
+def test_drivers_find_a_cluster_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="shoal-t-") as folder:  # short: the address of a socket is in it
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        cluster = Cluster()
+        try:
+            with pytest.warns(UserWarning, match="Shoal has no dashboard"):
+                node = cluster.add_node(num_cpus=1, memory=2e9, include_dashboard=True)
+            shoal.init(address="auto")
+            assert shoal.get_runtime_context().get_node_id() == node.node_id
+            assert shoal.cluster_resources()["memory"] == 2e9
+        finally:
+            shoal.shutdown()
+            cluster.shutdown()

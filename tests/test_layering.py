@@ -53,7 +53,7 @@ MAY_IMPORT = {
 
 EXCEPTIONS = {
     # The kernel's own errors and pickling must be there before the first reference is made.
-    ("shoal.__init__", "shoal.core.native.hooks"),
+    ("shoal.__init__", "shoal.core.native.first_hooks"),
     # A worker of a driver that runs under as_ray makes `ray` mean `shoal` before any of the user's code runs.
     ("shoal.core.native.worker", "shoal.as_ray"),
 }
@@ -70,6 +70,21 @@ NOT_LOADED_BY_IMPORT = (
     "shoal.util",
     "shoal.tune",
 )
+
+LOADED_BY_IMPORT = [
+    "shoal",
+    "shoal._kernel",
+    "shoal.core",
+    "shoal.core.binding",
+    "shoal.core.native",
+    "shoal.core.native.first_hooks",
+    "shoal.core.session",
+]
+SLOW = {
+    *("asyncio", "cloudpickle", "ctypes", "dataclasses", "datetime", "decimal", "difflib", "hashlib", "inspect", "ipaddress"),
+    *("json", "logging", "msgspec", "pathlib", "pickle", "platform", "shutil", "subprocess", "traceback", "urllib"),
+}
+"""Modules of a millisecond and more (with what they import) that a driver must not load before its daemon has been started."""
 
 
 def layer_of(module: str) -> str:
@@ -151,6 +166,29 @@ def test_import_of_shoal_loads_no_library() -> None:
     loaded = json.loads(done.stdout)
     wrong = [name for name in loaded if any((name + ".").startswith(banned + ".") for banned in NOT_LOADED_BY_IMPORT)]
     assert not wrong, f"import shoal also loads {wrong}"
+
+
+def test_import_of_shoal_loads_only_what_starting_a_node_needs() -> None:
+    """Whoever adds a module here adds its time to every start. What ``remote`` needs is loaded while the node starts."""
+    program = "import sys, json, shoal; print(json.dumps(sorted(name for name in sys.modules if name.startswith('shoal'))))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert json.loads(done.stdout) == LOADED_BY_IMPORT
+
+
+def test_import_and_options_of_init_load_nothing_slow() -> None:
+    program = (
+        "import sys; before = set(sys.modules); import shoal, shoal.core.native.start;"
+        "from shoal.core.init_options import InitOptions; InitOptions.from_keywords(num_cpus=2, logging_level='ERROR');"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {program}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert not SLOW & set(done.stdout.split())
 
 
 def test_import_of_shoal_costs_at_most_150_ms_of_processor_time() -> None:

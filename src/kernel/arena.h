@@ -147,7 +147,8 @@ class Arena {
   bool block_is_taken(u64 offset);
 
   // ---- spill.cpp
-  bool value_to_file(u32 record, const std::vector<std::pair<const void*, u64>>& parts);  // false: errno says why
+  // False: errno says why. `described`: bytes of the first part that are more than data (see described_bytes).
+  bool value_to_file(u32 record, const std::vector<std::pair<const void*, u64>>& parts, u64 described);
   u64 spill(u64 bytes_wanted);
   std::string file_of(u64 uid) const;
   u32 pin(u32 i);  // entry number: the value stays where it is
@@ -322,6 +323,12 @@ struct ItemHead {
   u32 kind;
   u32 size;
 };
+
+// The pickle of a value, and what says where its buffers and references are: the part of its bytes that is more than data. A file
+// in which it is not what was written is not read, since unpickling it might do anything. Plain buffers are not looked at: they
+// are mapped, perhaps to be read in part.
+u64 described_bytes(u8 value_kind, const u8* value, u64 size);
+u64 checksum(const u8* at, u64 bytes);
 
 inline u64 align_up(u64 n, u64 a) { return (n + a - 1) & ~(a - 1); }
 

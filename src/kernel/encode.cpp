@@ -139,7 +139,7 @@ static bool store_bytes(u32 i, u8 kind, const char* data, u64 size) {
   if (u8* to = room(i, size)) {
     if (size > u64(kReleaseGilBytes)) populate(to, size);
     copy(to, data, size);
-  } else if (!arena->value_to_file(i, {{data, size}})) {
+  } else if (!arena->value_to_file(i, {{data, size}}, kind == kPickle ? size : 0)) {
     return no_room(size);
   }
   r.value_kind = kind;
@@ -173,7 +173,7 @@ static bool store_pack(u32 i, const Pickled& p) {
     bool written;
     {
       WithoutGil released;
-      written = arena->value_to_file(i, parts);
+      written = arena->value_to_file(i, parts, front);
     }
     if (!written) return no_room(p.total);
     std::memcpy(r.args_inline, start.data() + sizeof(PackHead), n * 4);

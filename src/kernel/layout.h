@@ -121,7 +121,7 @@ struct alignas(64) Record {
   loose<u8> value_kind{0};
   loose<u8> where{0};
   u8 flags{0};                 // TaskFlags
-  loose<u64> value_offset{0};  // block (kBlock), number of a file = uid (kFile), record (kAlias)
+  loose<u64> value_offset{0};  // block (kBlock), checksum (kFile), record (kAlias)
   loose<u64> value_size{0};
   // -- line 2: what to run
   u32 queue{0};

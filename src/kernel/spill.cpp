@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -105,8 +106,39 @@ static bool write_file(const std::string& folder, u64 uid, u64 bytes, const std:
   return true;
 }
 
+u64 described_bytes(u8 value_kind, const u8* value, u64 size) {
+  if (value_kind == kPickle) return size;
+  if (value_kind != kPack) return 0;
+  PackHead h;
+  if (size < sizeof h) return size;
+  std::memcpy(&h, value, sizeof h);
+  u64 stream_at = sizeof h + align_up(4ull * h.references, 8) + sizeof(PackBuffer) * u64(h.buffers);
+  return stream_at > size || h.pickle_bytes > size - stream_at ? size : stream_at + h.pickle_bytes;
+}
+
+// Four sums side by side keep up with memory. Each step can be undone, so that one changed word always changes the result.
+u64 checksum(const u8* at, u64 bytes) {
+  constexpr u64 kFactor = 0x9e3779b97f4a7c15ull;
+  u64 a = bytes, b = ~bytes, c = kFactor, d = ~kFactor;
+  u64 words[4];
+  auto take = [&](const u8* from) {
+    std::memcpy(words, from, sizeof words);
+    a = std::rotl((a ^ words[0]) * kFactor, 29);
+    b = std::rotl((b ^ words[1]) * kFactor, 29);
+    c = std::rotl((c ^ words[2]) * kFactor, 29);
+    d = std::rotl((d ^ words[3]) * kFactor, 29);
+  };
+  for (; bytes >= sizeof words; at += sizeof words, bytes -= sizeof words) take(at);
+  u8 rest[sizeof words] = {};
+  std::memcpy(rest, at, bytes);
+  take(rest);
+  u64 sum = 0;
+  for (u64 each : {a, b, c, d}) sum = std::rotl((sum ^ each) * kFactor, 29);
+  return sum;
+}
+
 // A folder that is full or broken is left out, and asked again only when no other can take a value; the daemon tells of it.
-bool Arena::value_to_file(u32 i, const std::vector<std::pair<const void*, u64>>& parts) {
+bool Arena::value_to_file(u32 i, const std::vector<std::pair<const void*, u64>>& parts, u64 described) {
   Record& r = record(i);
   u64 bytes = 0;
   for (auto& part : parts) bytes += part.second;
@@ -125,6 +157,7 @@ bool Arena::value_to_file(u32 i, const std::vector<std::pair<const void*, u64>>&
   errno = code;
   if (!written) return false;
   r.value_size = bytes;
+  r.value_offset = checksum(static_cast<const u8*>(parts.front().first), described);
   head->spilled_bytes.fetch_add(bytes);
   head->spilled_objects.fetch_add(1);
   r.where = kFile;
@@ -166,9 +199,8 @@ bool Arena::spill_one(u32 i) {
     if (n * 4 <= kArgsInline) {
       if (n) std::memcpy(r.args_inline, held, n * 4);
       r.args_size = n * 4;  // before `where` says that they are here
-      done = value_to_file(i, {{bytes, r.value_size}});
+      done = value_to_file(i, {{bytes, r.value_size}}, described_bytes(r.value_kind, bytes, r.value_size));
       if (done) {
-        r.value_offset = 0;
         free_block(offset);
       } else {
         r.args_size = 0;

@@ -48,7 +48,7 @@ ViewObject* new_view(PyObject* owner, const void* data, u64 size) {
   return v;
 }
 
-// Somebody removed or cut the file, or its disk fails. True: the value is being computed again, and the record is an alias now.
+// Somebody removed, cut or changed the file, or its disk fails. True: the value is being computed again, and the record is an alias.
 static bool value_lost(u32 i, const std::string& path, int code) {
   Own ref(new_ref(i));
   Own r(ref ? PyObject_CallFunction(hooks.value_lost, "Osi", ref.get(), path.c_str(), code) : nullptr);
@@ -72,7 +72,8 @@ ViewObject* view_of(u32 i, bool* again) {
     return v;
   }
   std::string path = arena->file_of(r.uid);
-  u64 size = r.value_size;
+  u64 size = r.value_size, sum = r.value_offset;
+  u8 kind = r.value_kind;
   arena->unpin(i, entry);
   int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   void* at = MAP_FAILED;
@@ -84,6 +85,11 @@ ViewObject* view_of(u32 i, bool* again) {
     int code = errno;
     close(fd);
     errno = code;
+  }
+  if (at != MAP_FAILED && checksum(static_cast<u8*>(at), described_bytes(kind, static_cast<u8*>(at), size)) != sum) {
+    munmap(at, size);
+    at = MAP_FAILED;
+    errno = EBADMSG;
   }
   if (at == MAP_FAILED) {
     *again = value_lost(i, path, errno);

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ENVIRONMENT_VARIABLE = "SHOAL_AS_RAY"
+ELSEWHERE = {"ray.util.state.common": "shoal.util.state.rows"}
+"""Modules of Ray whose names Shoal has in a module of another name."""
 USAGE = "usage: python -m shoal.as_ray FILE [ARGS] | -m MODULE [ARGS]"
 
 
@@ -66,7 +68,7 @@ class _RayFinder(importlib.abc.MetaPathFinder):
         top, _, rest = fullname.partition(".")
         if top != "ray":
             return None
-        name = f"shoal.{rest}" if rest else "shoal"
+        name = ELSEWHERE.get(fullname) or (f"shoal.{rest}" if rest else "shoal")
         original = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
         if original is None:
             raise ModuleNotFoundError(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,8 @@ class Cluster:
         wait: bool = True,
         num_cpus: float = DEFAULT_NUM_CPUS,
         num_gpus: float = 0,
-        memory: int | None = None,
-        object_store_memory: int = DEFAULT_OBJECT_STORE_MEMORY,
+        memory: float | None = None,
+        object_store_memory: float = DEFAULT_OBJECT_STORE_MEMORY,
         resources: dict[str, float] | None = None,
         labels: dict[str, str] | None = None,
         _system_config: dict[str, Any] | None = None,
@@ -155,6 +156,8 @@ class Cluster:
         Raises NotImplementedError for a second node, and for other arguments that Ray's nodes take.
         """
         unknown = {name: value for name, value in others.items() if value not in (None, False)}
+        if unknown.pop("include_dashboard", False):
+            warnings.warn("Shoal has no dashboard, so include_dashboard=True starts none", UserWarning, stacklevel=2)
         if unknown:
             raise NotImplementedError(f"add_node() does not support {sorted(unknown)}, but got {unknown!r}")
         if self.head_node is not None:
@@ -163,7 +166,12 @@ class Cluster:
             raise TypeError(f"_system_config must be a dict, but got _system_config={_system_config!r}")
         if _system_config:
             _logger.debug("_system_config is accepted for compatibility: %s", sorted(_system_config))
-        sizes = {"num-cpus": num_cpus, "num-gpus": num_gpus, "memory": memory, "object-store-memory": object_store_memory}
+        sizes = {
+            "num-cpus": num_cpus,
+            "num-gpus": num_gpus,
+            "memory": None if memory is None else int(memory),
+            "object-store-memory": int(object_store_memory),
+        }
         self.head_node = _start(sizes, resources or {}, labels or {})
         if wait:
             try:

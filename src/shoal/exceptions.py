@@ -11,7 +11,6 @@ import os
 import pickle
 import traceback
 import types
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOCAL_ADDRESS = "127.0.0.1"
-_PACKAGE_FOLDER = str(Path(__file__).resolve().parent) + os.sep
+_PACKAGE_FOLDER = os.path.dirname(os.path.realpath(__file__)) + os.sep
 # What ends a program or a coroutine must not be raised in the caller as if it were the caller's own.
 _ENDING = (SystemExit, KeyboardInterrupt, GeneratorExit)
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: set for classes made by a class statement

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from shoal.core.job_config import JobConfig
+from shoal.core.logging_config import LoggingConfig
 
-__all__ = ["JobConfig"]
+__all__ = ["JobConfig", "LoggingConfig"]

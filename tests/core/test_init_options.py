@@ -133,3 +133,18 @@ def test_a_job_config_gives_namespace_and_environment() -> None:
     assert options.effective_runtime_env == {"env_vars": {"A": "1"}}
     assert InitOptions.from_keywords(job_config=job, namespace="own").effective_namespace == "own"
     assert InitOptions().effective_runtime_env is None
+
+
+def with_variable(given: dict[str, Any] | None) -> dict[str, Any]:
+    return {**(given or {}), "env_vars": {"HOOKED": "yes"}}
+
+
+def test_a_hook_may_change_the_environment_of_every_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_RUNTIME_ENV_HOOK", f"{__name__}.with_variable")
+    changed = InitOptions.from_keywords(runtime_env={"working_dir": "/tmp"}).runtime_env
+    assert changed is not None and dict(changed) == {"working_dir": "/tmp", "env_vars": {"HOOKED": "yes"}}
+    assert InitOptions.from_keywords().runtime_env == {"env_vars": {"HOOKED": "yes"}}
+    assert InitOptions.from_keywords(_skip_env_hook=True).runtime_env is None
+    monkeypatch.setenv("RAY_RUNTIME_ENV_HOOK", "with_variable")
+    with pytest.raises(ValueError, match=r"a function like package.module.name, but got 'with_variable'"):
+        InitOptions.from_keywords()

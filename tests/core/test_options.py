@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import pickle
 import re
 from typing import Any
@@ -93,13 +92,6 @@ def test_custom_resources(resources: Any, error: type[Exception], reason: str) -
         TaskOptions.from_keywords(resources=resources)
 
 
-@pytest.mark.parametrize("removed", ["placement_group", "placement_group_bundle_index", "placement_group_capture_child_tasks"])
-@pytest.mark.parametrize("options", [TaskOptions, ActorOptions])
-def test_removed_options_say_so(options: Any, removed: str) -> None:
-    with pytest.raises(ValueError, match=f"'{removed}'.* not supported"):
-        options.from_keywords(**{removed: 1})
-
-
 def test_store_memory_of_an_actor_is_reserved_with_a_warning() -> None:
     with pytest.warns(DeprecationWarning, match="'object_store_memory' for actors is deprecated"):
         options = ActorOptions.from_keywords(object_store_memory=100)
@@ -176,7 +168,7 @@ def test_merging_never_changes_the_original() -> None:
     original = TaskOptions.from_keywords(num_cpus=2, max_retries=5)
     merged = original.merged(num_cpus=3)
     assert (original.num_cpus, merged.num_cpus, merged.max_retries) == (2, 3, 5)
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError, match="does not change"):
         original.num_cpus = 9  # type: ignore[misc]
 
 

@@ -11,10 +11,8 @@ import os
 import random
 import resource
 import select
-import shutil
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -73,11 +71,13 @@ def fuzz(targets: list[str], seed: int, numbers: Iterator[int]) -> int:
 
 def run_batch(target: str, seed: int, number: int) -> str:
     """What went wrong in the batch, in a fork of this process; "" when nothing did."""
-    folder = Path(tempfile.mkdtemp(prefix="shoal-fuzz-"))
+    from tests import temporary_folders
+
+    folder = temporary_folders.make("shoal-fuzz-")
     try:
         return _run(target, seed, number, folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        temporary_folders.remove(folder)
 
 
 def _run(target: str, seed: int, number: int, folder: Path) -> str:

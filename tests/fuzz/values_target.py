@@ -1,7 +1,9 @@
 """Damaged values: bytes in the arena and in files that are not what was written. Reading them raises, and does nothing else.
 
 Pickles are programs: a damaged one may call what it likes, so the good ones name nothing that does harm, and what a damaged one
-finds in the modules at hand is left to chance. Memory is limited, so that a length out of nowhere is a MemoryError."""
+finds in the modules at hand is left to chance. numpy itself ends in SIGSEGV when the pickle of a dtype lacks a part: pickles
+that name numpy stay whole in the arena, which nobody else can write to. In files they are damaged too: there a checksum keeps
+what is not as written from being unpickled. Memory is limited, so that a length out of nowhere is a MemoryError."""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ import gc
 import mmap
 import os
 import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ MARK = b"a value that is to be found again"
 STORE_BYTES = 32 << 20
 ON_DISK = 2
 BIG = 3000  # above it a buffer is a view into the arena
+HEAD = struct.Struct("<IIQ")  # of a value with references or buffers: how many of each, and the bytes of the pickle
 
 
 class Damaged:
@@ -33,9 +37,11 @@ class Damaged:
         # Blocks are at the end of the arena; what is before them is much, and looking at it would make its pages.
         self._at = arena.find(self.good, len(arena) - STORE_BYTES)
         assert self._at >= 0
+        self._kept = pickle_place(self.good) if b"numpy" in self.good else slice(0, 0)
 
     def read_with(self, data: bytes) -> None:
         """Raises nothing, whatever the bytes are; the next reader finds the good ones."""
+        data = data[: self._kept.start] + self.good[self._kept] + data[self._kept.stop :]
         self._arena[self._at : self._at + len(self.good)] = data
         try:
             _kernel.get(self.ref)
@@ -43,6 +49,12 @@ class Damaged:
             return
         finally:
             self._arena[self._at : self._at + len(self.good)] = self.good
+
+
+def pickle_place(value: bytes) -> slice:
+    references, buffers, pickle_bytes = HEAD.unpack_from(value)
+    start = HEAD.size + (4 * references + 7) // 8 * 8 + 16 * buffers
+    return slice(start, start + pickle_bytes)
 
 
 def good_values() -> list[Any]:
@@ -75,8 +87,10 @@ def batch(chance: random.Random, count: int, folder: Path) -> None:
 
 
 def _damage_files(chance: random.Random, count: int, folder: Path) -> None:
-    """Spilled values whose files were changed, cut short, or removed."""
-    refs = [_kernel.put_value([numpy.arange(BIG * 8, dtype=numpy.uint8), MARK, number]) for number in range(5)]
+    """Spilled values whose files were changed, cut short, or removed: what can be read is right, but for a buffer's bytes."""
+    refs = [_kernel.put_value([numpy.arange(BIG * 8, dtype=numpy.uint8), MARK, number]) for number in range(4)]
+    refs.append(_kernel.put_value([[float(number) for number in range(BIG)], MARK, 4]))
+    refs.append(_kernel.put_value([[str(number) for number in range(BIG)], MARK, 5]))
     _kernel.spill(1 << 40)
     assert all(_kernel.record_where(ref.record) == ON_DISK for ref in refs)
     files = {path: path.read_bytes() for path in sorted(folder.iterdir())}
@@ -87,10 +101,11 @@ def _damage_files(chance: random.Random, count: int, folder: Path) -> None:
             path.unlink()
         else:
             path.write_bytes(mutated(chance, files[path], [files[path]], same_length=change == "damage"))
-        for ref in refs:
+        for number, ref in enumerate(refs):
             try:
-                _kernel.get(ref)
+                value = _kernel.get(ref)
             except Exception:
                 continue
+            assert value[1:] == [MARK, number] and len(value[0]) in (BIG, BIG * 8), value
         path.write_bytes(files[path])
-    assert [_kernel.get(ref)[2] for ref in refs] == list(range(5))
+    assert [_kernel.get(ref)[2] for ref in refs] == list(range(6))

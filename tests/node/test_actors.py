@@ -303,3 +303,23 @@ def test_a_driver_that_goes_takes_everything_of_its_own_along() -> None:
         else:
             kill_process(node, slot)
     assert queue not in node.queues, "the queue is free once nobody serves it"
+
+
+def test_drivers_collect_garbage_when_work_waits_for_what_actors_hold() -> None:
+    node = SimulatedNode({"CPU": 1.0})
+    queue = node.queue()
+    node.submit(queue)
+    node.submit(queue)
+    node.later(2.0)
+    assert not node.notified, "nothing is held by an actor"
+    node.finish_all()
+    holder = node.create_actor(creation_class_id=1, running_class_id=1)
+    node.started(holder)
+    waiting = node.create_actor()
+    node.later(0.5)
+    assert not node.notified
+    node.later(1.0)
+    assert [item.message for item in node.notified] == [m.CollectGarbage()]
+    node.later(5.0)
+    assert len(node.notified) == 1, "not at every look"
+    assert node.actor(waiting).state == "PENDING_CREATION"

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import psutil
+from tests.faults.program import until
+
 import shoal
 from shoal import _kernel
 from shoal.cluster_utils import Cluster
@@ -19,6 +25,23 @@ def test_every_driver_is_served_by_workers_of_its_own() -> None:
             with shoal.init(cluster.address, namespace=f"driver-{number}", log_to_driver=False):
                 # Ending while the worker is still leased: its queue must not be given to the next driver.
                 assert shoal.get(work.remote(), timeout=20) == f"driver-{number}"
+    finally:
+        cluster.shutdown()
+
+
+@shoal.remote
+def start_process() -> int:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid
+
+
+def test_workers_of_a_driver_end_with_it_and_so_does_what_they_have_started() -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    try:
+        with shoal.init(cluster.address, log_to_driver=False):
+            started = shoal.get([start_process.remote() for _ in range(3)], timeout=20)
+        until(lambda: not any(psutil.pid_exists(pid) for pid in started))
+        with shoal.init(cluster.address, log_to_driver=False):
+            assert shoal.get(work.remote(), timeout=20)
     finally:
         cluster.shutdown()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.node.journal import EVENTS_KEPT, JOBS_KEPT, Journal
+from shoal.node.journal import EVENTS_KEPT, JOBS_KEPT, WORKERS_KEPT, Journal
 
 
 class Clock:
@@ -66,3 +66,21 @@ def test_what_drivers_are_told_is_an_event(journal: Journal, kind: str, severity
     journal.told(kind, "what happened")
     [event] = journal.events()
     assert (event.severity, event.source, event.message) == (severity, source, "what happened")
+
+
+def test_a_worker_that_has_ended_is_remembered_with_its_times(journal: Journal, clock: Clock) -> None:
+    journal.worker_began(3)
+    assert journal.began_ms(3) == 1_000_000
+    clock.now_s = 1001.0
+    journal.worker_ended("ab", 3, 4711, True, "SYSTEM_ERROR", "it was ended by SIGSEGV", (5, 6))
+    [worker] = journal.ended_workers()
+    assert (worker.worker_id, worker.pid, worker.is_actor, worker.exit_type) == ("ab", 4711, True, "SYSTEM_ERROR")
+    assert (worker.began_ms, worker.ended_ms, worker.tasks) == (1_000_000, 1_001_000, (5, 6))
+    assert journal.began_ms(3) == 0, "the slot is another's"
+
+
+def test_only_the_latest_workers_are_kept(journal: Journal) -> None:
+    for pid in range(WORKERS_KEPT + 2):
+        journal.worker_ended("", 3, pid, False, "INTENDED_SYSTEM_EXIT", "", ())
+    pids = [worker.pid for worker in journal.ended_workers()]
+    assert (len(pids), pids[0], pids[-1]) == (WORKERS_KEPT, WORKERS_KEPT + 1, 2)

@@ -23,11 +23,12 @@ class Harness:
         self.lines.extend((slot, is_error, each) for each in lines)
         self.names.extend([name] * len(lines))
 
-    def start(self, slot: int) -> tuple[int, int]:
+    def start(self, slot: int, is_known: bool = True) -> tuple[int, int]:
         out_read, out = os.pipe()
         err_read, err = os.pipe()
         self.logs.watch(slot, out_read, err_read)
-        self.logs.set_pid(slot, 100 + slot)
+        if is_known:
+            self.logs.set_pid(slot, 100 + slot)
         return out, err
 
 
@@ -46,6 +47,22 @@ def test_lines_are_forwarded_whole_and_kept(tmp_path: Path) -> None:
     os.close(err)
     assert node.logs.finish(3).splitlines()[-1] == "no newline at the end"
     assert (tmp_path / "worker-3-103.log").read_bytes().startswith(b"one\ntw")
+
+
+def test_what_came_before_the_number_of_its_process_is_kept_under_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_logs, "FILE_BYTES_MAX", 10)
+    node = Harness(tmp_path)
+    out, err = node.start(3, is_known=False)
+    for line in (b"longer than ten\n", b"one\n"):
+        os.write(out, line)
+        node.loop.run_once(1.0)
+    node.logs.set_pid(3, 103)
+    os.write(out, b"two\n")
+    os.close(out)
+    os.close(err)
+    node.logs.finish(3)
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert texts == {"worker-3-103.log.1": "longer than ten\n", "worker-3-103.log": "one\ntwo\n"}
 
 
 def test_marks_name_who_prints_and_are_no_output(tmp_path: Path) -> None:

@@ -80,6 +80,20 @@ def test_csv_json_and_event_files_hold_every_result_of_good_and_failed_trials(tm
         assert not {"ray/tune/flag", "ray/tune/text", "ray/tune/nan", "ray/tune/pid"} & {tag for tag, _, _ in scalars}
 
 
+def test_a_table_goes_on_with_the_columns_that_it_has(tmp_path: Path) -> None:
+    trial = types.SimpleNamespace(trial_id="t", local_path=str(tmp_path / "trial"))
+    for loss, more in ((1, {"text": "a,b\n"}), (2, {"new": 5})):
+        logger = CSVLoggerCallback()
+        logger.on_trial_result(1, [trial], trial, {"loss": loss, **more, "config": {"net": {"rate": 0.5}}})
+        logger.on_trial_complete(1, [trial], trial)
+    with open(tmp_path / "trial" / "progress.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [
+        {"loss": "1", "text": "a,b\n", "config/net/rate": "0.5"},
+        {"loss": "2", "text": "", "config/net/rate": "0.5"},
+    ]
+
+
 def test_loggers_that_the_user_gives_are_not_doubled_and_can_be_switched_off(tmp_path: Path, monkeypatch) -> None:
     result = run(tmp_path / "a", JsonLoggerCallback(), CSVLoggerCallback(), TBXLoggerCallback())[0]
     assert len((Path(result.path) / "result.json").read_text().splitlines()) == 3

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,11 +54,62 @@ def test_asha_lets_the_first_at_a_rung_pass_and_judges_one_rung_a_report(make_co
     assert scheduler.on_trial_result(controller, second, {"training_iteration": 11, "score": 9}) == "STOP"
 
 
+def test_asha_stops_exactly_what_lies_below_the_percentile_of_those_before(make_controller) -> None:
+    generator = random.Random(4)
+    for factor in (1.5, 2, 3, 4):
+        scheduler = ASHAScheduler(metric="score", mode="max", max_t=100, grace_period=1, reduction_factor=factor)
+        controller = make_controller(
+            {"x": tune.uniform(0, 1)}, scheduler=scheduler, cpus=60, experiment={"num_samples": 60}, max_pending=60
+        )
+        controller.fill()
+        before: list[float] = []
+        for trial in controller.get_trials():
+            score = generator.choice([generator.random(), 0.5, math.nan, math.inf])
+            finite = [one for one in before if math.isfinite(one)]
+            stops = bool(finite) and (score if score == score else -math.inf) < np.percentile(finite, (1 - 1 / factor) * 100)
+            before.append(score)
+            controller.handle(TrialReported(trial.trial_id, {"training_iteration": 1, "score": score}))
+            assert (trial.status == Trial.TERMINATED) == stops
+        assert 5 < sum(trial.status == Trial.TERMINATED for trial in controller.get_trials()) < 55
+
+
 def test_the_median_rule_stops_what_is_below_the_others(make_controller) -> None:
     scheduler = MedianStoppingRule("training_iteration", "score", "max", grace_period=2, min_samples_required=3)
     controller = make_controller({"x": tune.grid_search([4, 4, 4, 0])}, cpus=4, scheduler=scheduler)
     reported = play(controller, growing, 6)
     assert [reported[trial.trial_id] for trial in controller.get_trials()] == [6, 6, 6, 2]
+
+
+def test_the_median_rule_compares_the_best_with_the_median_of_running_means_also_of_trials_that_were_set_back() -> None:
+    generator = random.Random(7)
+    rule = MedianStoppingRule("time", "score", "max", grace_period=2, min_samples_required=3)
+    trials = [SimpleNamespace(trial_id=str(number)) for number in range(12)]
+    times = [0.0] * len(trials)
+    seen: list[list[tuple[float, float]]] = [[] for _ in trials]
+    decisions = []
+    running = set(range(len(trials)))
+    while running:
+        number = generator.choice(sorted(running))
+        times[number] += 1 if times[number] < 3 or generator.random() < 0.9 else -2  # from an earlier checkpoint
+        time, score = times[number], generator.gauss(number / 10, 1)
+        decision = rule.on_trial_result(None, trials[number], {"time": time, "score": score})
+        seen[number].append((time, score))
+        counted = [[score for at, score in other if 2 <= at <= time] for other in seen if other is not seen[number] and other]
+        means = [float(np.mean(scores)) for scores in counted if scores]
+        lost = time >= 2 and len(means) >= 3 and max(score for _, score in seen[number]) < np.median(means)
+        assert decision == ("STOP" if lost else "CONTINUE")
+        decisions.append(decision)
+        if lost or time > 20:
+            running.remove(number)
+    assert 3 <= decisions.count("STOP") < 12
+
+
+def test_a_trial_that_is_as_good_as_all_others_is_not_stopped_by_rounding() -> None:
+    rule = MedianStoppingRule("time", "score", "max", grace_period=0, min_samples_required=1)
+    trials = [SimpleNamespace(trial_id=str(number)) for number in range(3)]
+    for time in range(1, 200):
+        for trial in trials:
+            assert rule.on_trial_result(None, trial, {"time": time, "score": 0.1}) == "CONTINUE"
 
 
 @pytest.mark.parametrize("cpus", [2, 30])

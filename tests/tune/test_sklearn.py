@@ -1,4 +1,4 @@
-"""The searches behave like scikit-learn's own."""
+"""The searches behave like scikit-learn's own; that they are estimators is in test_sklearn_checks.py."""
 
 from __future__ import annotations
 
@@ -9,41 +9,14 @@ import pytest
 from scipy.stats import uniform
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
-from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from shoal import tune
 from shoal.tune.sklearn import TuneGridSearchCV, TuneSearchCV
 
 pytestmark = pytest.mark.usefixtures("cluster")
-
-
-_RANDOM = {"check_estimators_pickle", "check_n_features_in", "check_dict_unchanged", "check_regressors_train"}
-
-
-def checks_of(estimator: Any) -> list[tuple[Any, Any]]:
-    """scikit-learn's checks, without those of array libraries, which estimators may leave alone and which skip themselves."""
-    found = estimator_checks_generator(estimator)
-    return [(one, check) for one, check in found if "array_api" not in getattr(check, "func", check).__name__]
-
-
-# As scikit-learn checks its own searches: two values, two folds.
-@pytest.mark.parametrize(
-    ("estimator", "check"),
-    checks_of(TuneGridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=2)),
-    ids=lambda value: getattr(getattr(value, "func", None), "__name__", type(value).__name__),
-)
-def test_a_grid_search_is_an_estimator(estimator: Any, check: Any) -> None:
-    check(estimator)
-
-
-def test_a_random_search_is_an_estimator() -> None:
-    search = TuneSearchCV(Ridge(), {"alpha": [0.1, 1]}, n_trials=2, cv=2, random_state=0)
-    checks = {getattr(check, "func", check).__name__: check for _, check in checks_of(search)}
-    for name in sorted(_RANDOM):
-        checks[name](clone(search))
 
 
 def test_a_grid_search_finds_what_grid_search_cv_finds() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,10 @@ from typing import Any
 
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
+from tensorboardX.summary import hparams
 
 from shoal.tune.logger import TBXLoggerCallback
+from shoal.tune.logger import crc32c as own
 
 
 def read_events(folder: Path) -> list[Any]:
@@ -61,6 +64,28 @@ def test_the_parameters_are_written_with_the_last_result(tmp_path: Path) -> None
 
     tags = [value.tag for event in read_events(tmp_path) for value in event.summary.value]
     assert tags[-3:] == ["_hparams_/experiment", "_hparams_/session_start_info", "_hparams_/session_end_info"]
+
+
+def test_hyperparameters_are_those_that_tensorboardx_writes_also_for_the_second_trial_of_a_kind(tmp_path: Path) -> None:
+    for number in range(2):
+        trial = trial_in(tmp_path / str(number))
+        trial.evaluated_params = {"rate": 0.5 + number, "kind": f"kind {number}", "yes": number == 0, "deep": None, "count": 7}
+        logger = TBXLoggerCallback()
+        logger.on_trial_result(1, [trial], trial, result(1, score=float(number)))
+        logger.on_trial_complete(1, [trial], trial)
+        expected = hparams(
+            {**trial.evaluated_params, "deep": "None"}, {"ray/tune/training_iteration": 1.0, "ray/tune/score": float(number)}
+        )
+        found = [event.summary for event in read_events(tmp_path / str(number)) if event.HasField("summary")]
+        assert found[-3:] == list(expected)
+
+
+def test_the_checksum_is_the_one_of_the_standard_for_every_length() -> None:
+    assert own.crc32c(b"123456789") == 0xE3069283
+    generator = random.Random(1)
+    for length in [*range(300), 511, 512, 513, 2000]:
+        data = generator.randbytes(length)
+        assert own.masked_crc32c(data) == masked_crc32c(data)
 
 
 def test_a_restarted_trial_adds_to_its_events(tmp_path: Path) -> None:

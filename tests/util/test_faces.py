@@ -23,6 +23,12 @@ def test_every_public_name_of_util_resolves() -> None:
         shoal.util.missing
 
 
+def test_modules_that_programs_of_ray_do_not_import_are_there_by_name() -> None:
+    program = "import shoal; print(shoal.util.scheduling_strategies.__name__, shoal.util.rpdb is shoal.util.pdb)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "shoal.util.scheduling_strategies True\n"
+
+
 def test_placement_group_stays_the_function() -> None:
     program = "import shoal.util.placement_group, shoal; assert callable(shoal.util.placement_group)"
     subprocess.run([sys.executable, "-c", program], timeout=30, check=True)

@@ -54,7 +54,7 @@ bool Process::store(u32 i, u64 value, u64 bytes) {
       std::vector<u8> all(bytes);
       std::memcpy(all.data(), &value, 8);
       for (u64 k = 8; k < bytes; k++) all[k] = pattern(value, k);
-      expect(arena_->value_to_file(i, {{all.data(), bytes}}), "a value could not be written to a file");
+      expect(arena_->value_to_file(i, {{all.data(), bytes}}, 0), "a value could not be written to a file");
       r.value_kind = kBytes;
       return true;
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shoal.core import session
@@ -120,4 +119,4 @@ class ActorClass:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         actor_class = state.pop("_class")
-        self.__dict__.update(state, _spec=replace(state["_spec"], cls=actor_class))
+        self.__dict__.update(state, _spec=state["_spec"].replaced(cls=actor_class))

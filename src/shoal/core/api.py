@@ -6,14 +6,12 @@ They check their arguments and ask the engine. An engine may put faster function
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from shoal.core import option_rules, session
 from shoal.core.actor_handle import ActorHandle, check_session
 from shoal.core.generators import ObjectRefGenerator
 from shoal.core.object_ref import is_ref
-from shoal.core.runtime_context import assigned
 
 
 def get(refs: Any, *, timeout: float | None = None) -> Any:
@@ -151,6 +149,8 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     events = list(session.require_engine().request("timeline"))
     if filename is None:
         return events
+    import json
+
     with open(filename, "w") as file:
         json.dump(events, file)
     return None
@@ -159,6 +159,8 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
 def get_gpu_ids() -> list[int] | list[str]:
     """The GPUs assigned to the running task or actor, as numbers, or as strings when the system names them so. ``[]`` in a
     driver."""
+    from shoal.core.runtime_context import assigned
+
     ids = assigned(session.current_engine().runtime_context()).get("accelerator_ids", {}).get("GPU", [])
     return [int(each) for each in ids] if all(str(each).isdigit() for each in ids) else list(ids)
 

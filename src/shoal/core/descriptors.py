@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from shoal.core.options import ActorOptions, CallOptions, TaskOptions, check_returns
+from shoal.core.record import Record
 from shoal.core.signatures import ANYTHING, Signature
 
 if TYPE_CHECKING:
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 METHOD_OPTIONS_ATTRIBUTE = "__shoal_method_options__"
 
 
-@dataclass(frozen=True, eq=False)
-class FunctionSpec:
+class FunctionSpec(Record, by_identity=True):
     """A remote function. Compared by identity, so that an engine may keep what it prepared for it."""
 
     function: Callable[..., Any]
@@ -47,8 +46,7 @@ class FunctionSpec:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MethodSpec:
+class MethodSpec(Record, by_identity=True):
     """One method of an actor, as its callers see it."""
 
     name: str
@@ -61,15 +59,14 @@ class MethodSpec:
         return type(self), (self.name, self.signature, self.is_generator, self.is_async, self.options)
 
 
-@dataclass(frozen=True, eq=False)
-class ClassSpec:
+class ClassSpec(Record, by_identity=True):
     """An actor class. A pickle of it leaves ``cls`` out: handles carry specs, and a handle needs only the methods."""
 
     cls: type | None
     name: str
     module: str
     is_async: bool
-    methods: dict[str, MethodSpec] = field(repr=False)
+    methods: dict[str, MethodSpec]
     init_signature: Signature
     concurrency_groups: dict[str, int]
     options: ActorOptions
@@ -97,7 +94,7 @@ class ClassSpec:
         return self.methods.get(name) or BUILT_IN_METHODS.get(name)
 
     def without_class(self) -> ClassSpec:
-        return replace(self, cls=None)
+        return self.replaced(cls=None)
 
     def __reduce__(self) -> tuple[type[ClassSpec], tuple[Any, ...]]:
         return type(self), (

@@ -1,25 +1,21 @@
-"""The arguments of ``init()``: one frozen dataclass, checked once, and the environment variables that stand in for them."""
+"""The arguments of ``init()``: one record, checked once, and the environment variables that stand in for them."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import warnings
-from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoal.core import option_rules as rules
-from shoal.core.job_config import JobConfig
 from shoal.core.labels import check_labels
-from shoal.core.logging_config import LoggingConfig
-from shoal.core.runtime_env import RuntimeEnv
+from shoal.core.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-logger = logging.getLogger("shoal")
+    from shoal.core.job_config import JobConfig
+    from shoal.core.logging_config import LoggingConfig
+    from shoal.core.runtime_env import RuntimeEnv
 
 SPILL_FOLDERS_MAX = 32
 OBJECT_STORE_MINIMUM_BYTES = 75 * 1024 * 1024
@@ -29,6 +25,7 @@ _REMOVED = {
     "storage": "Cluster-wide storage configuration has been removed: the `storage` argument is not supported.",
     "allow_multiple": "The `allow_multiple` argument goes only with a client address (ray://...), which is not used here.",
 }
+ENVIRONMENT_HOOK = "RAY_RUNTIME_ENV_HOOK"
 _DASHBOARD = ("include_dashboard", "dashboard_host", "dashboard_port")
 _UNSUPPORTED = (
     "enable_resource_isolation",
@@ -42,8 +39,7 @@ _UNSUPPORTED = (
 )
 
 
-@dataclass(frozen=True)
-class InitOptions:
+class InitOptions(Record):
     """What a session is started with. None means "not given": the engine detects or chooses."""
 
     address: str | None = None
@@ -58,7 +54,7 @@ class InitOptions:
     job_config: JobConfig | None = None
     ignore_reinit_error: bool = False
     configure_logging: bool = True
-    logging_level: int | str = logging.INFO
+    logging_level: int | str = "INFO"
     logging_format: str | None = None
     logging_config: LoggingConfig | None = None
     log_to_driver: bool = True
@@ -66,7 +62,7 @@ class InitOptions:
     temp_dir: str | None = None
     node_ip_address: str | None = None
     node_name: str | None = None
-    system_config: dict[str, Any] = field(default_factory=dict)
+    system_config: dict[str, Any] | None = None
     inline: bool = False
 
     @classmethod
@@ -82,6 +78,8 @@ class InitOptions:
             warnings.warn("local_mode is deprecated: use inline=True", DeprecationWarning, stacklevel=3)
             given["inline"] = True
         _warn_of_dashboard(given)
+        if not given.pop("skip_env_hook", False) and ENVIRONMENT_HOOK in os.environ:
+            given["runtime_env"] = _hooked_environment(given.get("runtime_env"))
         options = cls(**{**_from_environment(given), **given})
         return options._with_overrides()._complete()
 
@@ -94,7 +92,7 @@ class InitOptions:
     def spill_directories(self) -> tuple[str, ...]:
         """Where values go that memory has no room for: ``object_spilling_directory``, or what the ``object_spilling_config``
         of ``_system_config`` names. Several share the load. None: the session's own folder."""
-        return self.object_spilling_directory or _configured_spill_directories(self.system_config)
+        return self.object_spilling_directory or _configured_spill_directories(self.system_config or {})
 
     @property
     def effective_namespace(self) -> str | None:
@@ -123,7 +121,7 @@ class InitOptions:
             changes["resources"] = {**(self.resources or {}), **override}
         if "RAY_OVERRIDE_LABELS" in os.environ:
             changes["labels"] = {**(self.labels or {}), **_json_variable("RAY_OVERRIDE_LABELS")}
-        return InitOptions(**{**_values(self), **changes})
+        return self.replaced(**changes)
 
     def _complete(self) -> InitOptions:
         if self.inline and not self.starts_cluster:
@@ -140,17 +138,10 @@ class InitOptions:
                     f"but got {', '.join(f'{name}={getattr(self, name.lstrip(chr(95)))!r}' for name in given)}"
                 )
         if self.system_config:
-            logger.debug("_system_config is accepted for compatibility: %s", sorted(self.system_config))
+            import logging
+
+            logging.getLogger("shoal").debug("_system_config is accepted for compatibility: %s", sorted(self.system_config))
         return self
-
-
-def auto_init_enabled() -> bool:
-    """Whether a call that needs a session starts one."""
-    return os.environ.get("RAY_ENABLE_AUTO_CONNECT", "") != "0"
-
-
-def _values(options: InitOptions) -> dict[str, Any]:
-    return {each.name: getattr(options, each.name) for each in fields(options)}
 
 
 def _reject(keywords: dict[str, Any]) -> None:
@@ -192,11 +183,15 @@ def _from_environment(given: dict[str, Any]) -> dict[str, Any]:
     if os.environ.get("RAY_TMPDIR"):
         found["temp_dir"] = os.environ["RAY_TMPDIR"]
     if os.environ.get("RAY_LOGGING_CONFIG_ENCODING") and "logging_config" not in given:
+        from shoal.core.logging_config import LoggingConfig
+
         found["logging_config"] = LoggingConfig(encoding=os.environ["RAY_LOGGING_CONFIG_ENCODING"])
     return found
 
 
 def _json_variable(name: str) -> dict[str, Any]:
+    import json
+
     try:
         value = json.loads(os.environ[name])
     except json.JSONDecodeError as error:
@@ -233,11 +228,35 @@ def _node_labels(name: str, value: Any) -> dict[str, str]:
 
 
 def _job_environment(name: str, value: Any) -> RuntimeEnv:
+    from shoal.core.runtime_env import RuntimeEnv
+
     return RuntimeEnv.from_value(value)
 
 
+def _hooked_environment(given: RuntimeEnv | None) -> RuntimeEnv:
+    """What the function that the variable names makes of the job's environment, a dict or None."""
+    import importlib
+
+    path = os.environ[ENVIRONMENT_HOOK]
+    module, dot, name = path.rpartition(".")
+    if not dot:
+        raise ValueError(f"{ENVIRONMENT_HOOK} must be the path of a function like package.module.name, but got {path!r}")
+    hook = getattr(importlib.import_module(module), name)
+    return _job_environment(ENVIRONMENT_HOOK, hook(None if given is None else dict(given)))
+
+
 def _job_config(name: str, value: Any) -> JobConfig:
+    from shoal.core.job_config import JobConfig
+
     return JobConfig.from_json(value) if isinstance(value, dict) else rules.typed(JobConfig)(name, value)
+
+
+def _logging_config(name: str, value: Any) -> LoggingConfig:
+    from shoal.core.logging_config import LoggingConfig
+
+    rules.require_type(name, value, (LoggingConfig,))
+    config: LoggingConfig = value
+    return config
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -247,7 +266,7 @@ def _flag(name: str, value: Any) -> bool:
 
 def _folder(name: str, value: Any) -> str:
     rules.require_type(name, value, (str,))
-    if not Path(value).is_absolute():
+    if not os.path.isabs(value):
         raise ValueError(f"{name} must be absolute path, but got {name}={value!r}")
     return str(value)
 
@@ -273,8 +292,11 @@ def _configured_spill_directories(system_config: dict[str, Any]) -> tuple[str, .
     given = system_config.get("object_spilling_config")
     if not given:
         return ()
-    config = json.loads(given) if isinstance(given, str) else given
-    kind, parameters = config.get("type"), config.get("params") or {}
+    if isinstance(given, str):
+        import json
+
+        given = json.loads(given)
+    kind, parameters = given.get("type"), given.get("params") or {}
     if kind != "filesystem":
         raise NotImplementedError(f"object_spilling_config supports the type 'filesystem' only, but got type={kind!r}")
     if not parameters.get("directory_path"):
@@ -288,7 +310,15 @@ def _system_config(name: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-_HIDDEN = ("object_spilling_directory", "_memory", "_temp_dir", "_node_ip_address", "_node_name", "_system_config")
+_HIDDEN = (
+    "object_spilling_directory",
+    "_memory",
+    "_temp_dir",
+    "_node_ip_address",
+    "_node_name",
+    "_skip_env_hook",
+    "_system_config",
+)
 _HIDDEN_NAMES = frozenset(name.lstrip("_") for name in _HIDDEN if name.startswith("_"))
 
 _RULES: dict[str, Callable[[str, Any], Any]] = {
@@ -309,12 +339,13 @@ _RULES: dict[str, Callable[[str, Any], Any]] = {
     "configure_logging": _flag,
     "logging_level": rules.typed(int, str),
     "logging_format": rules.typed(str),
-    "logging_config": rules.typed(LoggingConfig),
+    "logging_config": _logging_config,
     "log_to_driver": _flag,
     "object_spilling_directory": _folders,
     "temp_dir": _folder,
     "node_ip_address": rules.typed(str),
     "node_name": rules.typed(str),
+    "skip_env_hook": _flag,
     "system_config": _system_config,
     "inline": _flag,
     "local_mode": _flag,

@@ -3,20 +3,15 @@ it raises TypeError for a wrong type and ValueError for a wrong value, quoting b
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.core.accelerators import FAMILIES
 from shoal.core.labels import check_fallback_strategy, check_label_selector, check_labels
-from shoal.core.runtime_env import RuntimeEnv
-from shoal.core.scheduling_strategies import (
-    STRATEGY_NAMES,
-    NodeAffinitySchedulingStrategy,
-    NodeLabelSchedulingStrategy,
-    PlacementGroupSchedulingStrategy,
-)
+
+if TYPE_CHECKING:
+    from shoal.core.runtime_env import RuntimeEnv
 
 Rule = Callable[[str, Any], Any]
 
@@ -32,6 +27,8 @@ def reject_unknown(subject: str, given: Iterable[str], known: Iterable[str], rem
         if name in removed:
             raise ValueError(f"The option '{name}' of {subject} is not supported: {removed[name]}")
         if name not in known:
+            import difflib
+
             near = difflib.get_close_matches(name, known, n=3)
             hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
             raise ValueError(f"Invalid option keyword {name} for {subject}. {hint}Valid ones are {known}.")
@@ -138,6 +135,15 @@ def fallback_strategy(name: str, value: Any) -> tuple[dict[str, str], ...] | Non
 
 
 def scheduling_strategy(name: str, value: Any) -> Any:
+    from shoal.core.scheduling_strategies import (
+        STRATEGY_NAMES,
+        NodeAffinitySchedulingStrategy,
+        NodeLabelSchedulingStrategy,
+        PlacementGroupSchedulingStrategy,
+    )
+
+    if value is None:
+        return None
     strategies = (PlacementGroupSchedulingStrategy, NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy)
     require_type(name, value, (type(None), str, *strategies))
     if isinstance(value, str) and value not in STRATEGY_NAMES:
@@ -147,6 +153,8 @@ def scheduling_strategy(name: str, value: Any) -> Any:
 
 def runtime_env(name: str, value: Any) -> RuntimeEnv | None:
     require_type(name, value, (dict, type(None)))
+    from shoal.core.runtime_env import RuntimeEnv
+
     return None if value is None else RuntimeEnv.from_value(value).check_for_task()
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shoal.core import option_rules as rules
+from shoal.core.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,30 +29,21 @@ RetryExceptions = bool | tuple[type[BaseException], ...]
 
 _Options = TypeVar("_Options", bound="_OptionSet")
 
-_PLACEMENT_HINT = "use scheduling_strategy=PlacementGroupSchedulingStrategy(...) instead"
-_REMOVED = {
-    "placement_group": _PLACEMENT_HINT,
-    "placement_group_bundle_index": _PLACEMENT_HINT,
-    "placement_group_capture_child_tasks": _PLACEMENT_HINT,
-}
+_PLACEMENT_OPTIONS = ("placement_group", "placement_group_bundle_index", "placement_group_capture_child_tasks")
 _REMOVED_FROM_TASKS = {"object_store_memory": "Setting 'object_store_memory' is not implemented for tasks"}
 
 
-class _OptionSet:
+class _OptionSet(Record):
     """What the three sets share: construction by keyword, merging and a pickle of only what was given."""
-
-    __slots__ = ()
 
     def given(self) -> dict[str, Any]:
         """The fields that were given."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in zip(self.fields, self.values(), strict=True) if value is not None}
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[type, dict[str, Any]]]:
         return _restore, (type(self), self.given())
 
 
-@dataclass(frozen=True, slots=True)
 class TaskOptions(_OptionSet):
     """How one remote function's tasks run."""
 
@@ -84,7 +75,7 @@ class TaskOptions(_OptionSet):
         if "max_calls" in keywords:
             raise ValueError("Setting 'max_calls' is not supported in '.options()'.")
         # A num_gpus given here must not change how often a worker is reused.
-        return replace(self, max_calls=self.call_limit, **_checked("remote functions", _TASK_RULES, keywords))
+        return self.replaced(max_calls=self.call_limit, **_checked("remote functions", _TASK_RULES, keywords))
 
     def resource_request(self) -> dict[str, float]:
         """What one task holds while it runs; 1 CPU unless told otherwise."""
@@ -118,7 +109,6 @@ class TaskOptions(_OptionSet):
         return -1 if self.generator_backpressure_num_objects is None else self.generator_backpressure_num_objects
 
 
-@dataclass(frozen=True, slots=True)
 class CallOptions(_OptionSet):
     """How one actor method is called: the method's own options, or those of one call."""
 
@@ -139,7 +129,7 @@ class CallOptions(_OptionSet):
 
     def merged(self, **keywords: Any) -> CallOptions:
         """These options with those of one call (``handle.method.options(...)``) laid over them."""
-        return replace(self, **_checked("actor method calls", _CALL_RULES, keywords))
+        return self.replaced(**_checked("actor method calls", _CALL_RULES, keywords))
 
     def returns(self, is_generator: bool) -> NumReturns:
         """The number of results, ``"streaming"`` or ``"dynamic"``."""
@@ -161,7 +151,6 @@ class CallOptions(_OptionSet):
         return -1 if self.generator_backpressure_num_objects is None else self.generator_backpressure_num_objects
 
 
-@dataclass(frozen=True, slots=True)
 class ActorOptions(_OptionSet):
     """How one actor is placed, named and run."""
 
@@ -201,7 +190,7 @@ class ActorOptions(_OptionSet):
         if "concurrency_groups" in keywords:
             raise ValueError("Setting 'concurrency_groups' is not supported in '.options()'.")
         _warn_of_store_memory(keywords)
-        return replace(self, **_checked("actors", _ACTOR_RULES, keywords))._complete()
+        return self.replaced(**_checked("actors", _ACTOR_RULES, keywords))._complete()
 
     def placement_request(self) -> dict[str, float]:
         """What must be free on a node for the actor to start there: 1 CPU unless told otherwise."""
@@ -291,9 +280,11 @@ def _resource_request(options: TaskOptions | ActorOptions, default_cpus: float) 
 
 
 def _checked(subject: str, table: dict[str, Rule], keywords: dict[str, Any]) -> dict[str, Any]:
-    removed = {} if subject.startswith("actor method") else _REMOVED
-    if subject == "remote functions":
-        removed = {**removed, **_REMOVED_FROM_TASKS}
+    if not subject.startswith("actor method") and not keywords.keys().isdisjoint(_PLACEMENT_OPTIONS):
+        from shoal.core.placement_options import with_scheduling_strategy
+
+        keywords = with_scheduling_strategy(keywords)
+    removed = _REMOVED_FROM_TASKS if subject == "remote functions" else {}
     rules.reject_unknown(subject, keywords, table, removed)
     return {name.lstrip("_"): table[name](name, value) for name, value in keywords.items()}
 

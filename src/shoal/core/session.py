@@ -1,30 +1,29 @@
 """The one session of this process: starting it, finding its engine, ending it, and what a fork does to it.
 
 Whoever caches something of an engine (a submitter in a remote function) registers it here and is told when the session ends.
+Every ``import shoal`` loads this module, so it loads little itself.
 """
 
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import signal
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from shoal.core.init_options import InitOptions, auto_init_enabled
-from shoal.core.session_context import RayContext
-from shoal.exceptions import RaySystemError
-
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable
 
     from shoal.core.engine import Engine
-
-logger = logging.getLogger("shoal")
+    from shoal.core.init_options import InitOptions
+    from shoal.core.session_context import RayContext
+    from shoal.exceptions import RaySystemError
 
 OPEN_FILES_WANTED = 65536
+AUTO_INIT_VARIABLE = "RAY_ENABLE_AUTO_CONNECT"
 LOG_HANDLER = "shoal-driver"
 LOG_FACTS = ("job_id", "worker_id", "node_id", "actor_id", "task_id", "task_name", "task_function_name", "actor_name")
 
@@ -38,10 +37,22 @@ class Cached(Protocol):
 class Session:
     """One engine and what was asked for when it was started. Compared by identity: handles remember theirs."""
 
-    def __init__(self, engine: Engine, options: InitOptions | None, context: RayContext | None) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine | Callable[[], Engine], options: InitOptions | None, context: RayContext | None) -> None:
+        self._engine = engine
         self.options = options
         self.context = context
+
+    @property
+    def engine(self) -> Engine:
+        """Made now, when it was adopted as a function that makes it."""
+        made = self._engine
+        if callable(made):
+            made = made()  # without the lock: it imports, and whoever imports may be asking, too
+            with _lock:
+                if callable(self._engine):
+                    self._engine = made
+                made = self._engine
+        return made
 
 
 _lock = threading.RLock()
@@ -59,6 +70,8 @@ def init(address: str | None = None, **keywords: Any) -> RayContext:
     ValueError and TypeError for bad values, ConnectionError when there is nothing at ``address``.
     """
     global _session, _forked_from
+    from shoal.core.init_options import InitOptions
+
     options = InitOptions.from_keywords(address=address, **keywords)
     with _lock:
         if _session is not None:
@@ -70,7 +83,7 @@ def init(address: str | None = None, **keywords: Any) -> RayContext:
         _session = Session(engine, options, context)
         _install_signal_handler()
         _configure_logging(options, engine)
-        logger.debug("session started: %s", context.address_info)
+        _logger().debug("session started: %s", context.address_info)
         return context
 
 
@@ -101,7 +114,7 @@ def current_engine() -> Engine:
     if session is not None:
         return session.engine
     _check_not_forked()
-    if not auto_init_enabled():
+    if os.environ.get(AUTO_INIT_VARIABLE) == "0":
         raise _no_session()
     with _lock:
         if _session is None:
@@ -122,8 +135,9 @@ def current_session() -> Session | None:
     return _session
 
 
-def adopt(engine: Engine) -> Session:
-    """Makes ``engine`` this process's engine: what a worker does after it has started."""
+def adopt(engine: Engine | Callable[[], Engine]) -> Session:
+    """Makes ``engine`` this process's engine: what a worker does after it has started. A function that makes one is called
+    when the engine is first asked for something; by several threads at once perhaps, and then one result is kept."""
     global _session, _forked_from
     with _lock:
         _forget_everything()
@@ -159,17 +173,21 @@ def _existing_context(session: Session, options: InitOptions) -> RayContext:
             "Maybe you called init twice by accident? This error can be suppressed by passing in "
             "'ignore_reinit_error=True' or by calling 'shutdown()' prior to 'init()'."
         )
-    logger.info("init() was called again and is ignored: this process has a session already")
+    _logger().info("init() was called again and is ignored: this process has a session already")
     if session.context is None:
         session.context = _context_of(session.engine)
     return session.context
 
 
 def _context_of(engine: Engine) -> RayContext:
+    from shoal.core.session_context import RayContext
+
     return RayContext(dict(engine.request("address_info")), disconnect=shutdown)
 
 
 def _no_session() -> RaySystemError:
+    from shoal.exceptions import RaySystemError
+
     return RaySystemError("Shoal has not been started yet. You can start it with 'shoal.init()'.")
 
 
@@ -214,7 +232,10 @@ def _raise_open_file_limit() -> None:
 
 def _configure_logging(options: InitOptions, engine: Engine) -> None:
     """The level and format of the "shoal" logger; with a LoggingConfig, the root logger's."""
+    import logging
+
     if options.configure_logging:
+        logger = _logger()
         logger.setLevel(options.logging_level.upper() if isinstance(options.logging_level, str) else options.logging_level)
         if options.logging_format is not None:
             for handler in [each for each in logger.handlers if each.get_name() == LOG_HANDLER]:
@@ -226,6 +247,12 @@ def _configure_logging(options: InitOptions, engine: Engine) -> None:
             logger.propagate = False
     if options.logging_config is not None:
         options.logging_config.apply(lambda: log_facts(engine))
+
+
+def _logger() -> logging.Logger:
+    import logging  # 6 ms, which a driver spends while its node starts
+
+    return logging.getLogger("shoal")
 
 
 def log_facts(engine: Engine) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ class RayContext(Mapping[str, Any]):
     """The running session: ``with init() as context:`` ends it at the block's end. Also a mapping, of ``address_info``."""
 
     def __init__(self, address_info: dict[str, Any], disconnect: Callable[[], None]) -> None:
+        import platform  # while the first worker starts
+
         self.address_info = address_info
         self.dashboard_url: str | None = address_info.get("webui_url") or ""
         self.python_version = platform.python_version()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from shoal.core.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,8 +22,7 @@ _KINDS = (
 _POSITIONAL = (0, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Record):
     """One parameter. ``kind`` is the integer of ``inspect.Parameter.kind``."""
 
     name: str
@@ -37,8 +37,7 @@ class Parameter:
         return f"{stars}{self.name}{'=...' if self.has_default else ''}"
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Record):
     """What a call may pass.
 
     The summary lets a caller skip the check: a call without keywords whose number of arguments is within

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shoal.core.native.key_value import KeyValueStore
-from shoal.core.native.messages import ErrorEvent, RegisterClass
-from shoal.node.actors import Actors
+from shoal.core.native.messages import CollectGarbage, ErrorEvent, RegisterClass
+from shoal.node.actors import NO_HANDLES, Actors
 from shoal.node.events import (
     ActorInitFailed,
     ActorNotMade,
@@ -48,7 +48,7 @@ from shoal.node.events import (
     SlotIdle,
     SlotReserved,
 )
-from shoal.node.exit_status import ExitKind, describe_death, exit_kind
+from shoal.node.exit_status import ExitKind, describe_death, exit_kind, exit_type
 from shoal.node.leases import Demand, Leases
 from shoal.node.memory_retries import MemoryRetries, Pause
 from shoal.node.placement_groups import PlacementGroup, PlacementGroups
@@ -60,6 +60,13 @@ from shoal.node.scheduling_classes import ClassTable, SchedulingClass
 
 OUT_OF_MEMORY = "out of memory"
 CANCELLED = "cancelled"
+GARBAGE_WAIT_S, GARBAGE_PERIOD_S = 1.0, 10.0
+"""So long work waits before drivers collect garbage, and so long until they do it again."""
+EXIT_REASONS = {
+    CANCELLED: "ended by ray.cancel with force=True",
+    "placement_group_removed": "its placement group was removed",
+    "owner_died": "the process that submitted its task has died",
+}
 STARTUP_DEATHS_MAX = 5
 """So many workers in a row may die for one queue before they ran anything; then the queue is closed with an error."""
 STARTUP_KILLS_MAX = 50
@@ -99,8 +106,10 @@ class Brain:
         self.store = KeyValueStore()
         self.memory_retries = MemoryRetries()
         self.drivers: dict[int, DriverConnected] = {}
+        self._ended_drivers: set[int] = set()  # slots that no driver has taken again
         self.now_s = 0.0
         self.starving = False
+        self._garbage_at_s = 0.0
         self._out: list[Instruction] = []
         self._doomed_queues: dict[int, ErrorFacts] = {}
         self._requests = Requests(self)
@@ -310,9 +319,11 @@ class Brain:
 
     def _on_driver_connected(self, event: DriverConnected) -> None:
         self.drivers[event.slot] = event
+        self._ended_drivers.discard(event.slot)
 
     def _on_driver_gone(self, event: DriverGone) -> None:
         self.drivers.pop(event.slot, None)
+        self._ended_drivers.add(event.slot)
         self._owner_died(event.slot, event.orphans, event.owned_queues)
 
     def _on_actor_ready(self, event: ActorReady) -> None:
@@ -368,7 +379,7 @@ class Brain:
         if group.state == "REMOVED":
             return
         self.groups.remove(group)
-        error = ErrorFacts("task_group_removed", f"placement group {group.request.group_id.hex()} was removed")
+        error = ErrorFacts("task_group_removed", f"its placement group was removed ({group.request.group_id.hex()})")
         for item in self.classes.of_group(group.request.group_id):
             item.closed = error
             self._close_class(item)
@@ -393,6 +404,20 @@ class Brain:
             item.closed = ErrorFacts("infeasible", text)
             self._close_class(item)
         self.actors.end_of_group(group.request.group_id, "actor_infeasible", text)
+
+    def exit_of(self, process: Process, died: ProcessDied) -> tuple[str, str]:
+        """How the process has ended and why, as the state API tells it. To be asked before ``died`` is handled."""
+        reason = process.killing
+        actor = self.actors.get(process.actor_id) if process.actor_id else None
+        leaving = actor is not None and actor.leaving
+        if actor is not None and actor.death is not None:
+            return exit_type(died.exit_code, actor.death.kind), actor.death.message
+        if not reason and exit_kind(died.exit_code) is ExitKind.INTENDED and (leaving or process.retiring):
+            return exit_type(
+                died.exit_code, retired=True
+            ), NO_HANDLES if leaving else "it was idle, and there were enough others"
+        kind = OUT_OF_MEMORY if reason.startswith(OUT_OF_MEMORY) else reason
+        return exit_type(died.exit_code, kind), describe_death(died, EXIT_REASONS.get(reason, reason))
 
     def running_at(self, slot: int) -> Process | None:
         return self.processes.at(slot)
@@ -430,8 +455,11 @@ class Brain:
         return groups or self.actors.owns_something(slot)
 
     def _other_demands(self) -> list[Demand]:
-        placed = self.groups.demands(lambda group: self._requests.group_settled(group, self._emit))
-        return [*placed, *self.actors.demands()]
+        return [*self.groups.demands(self._group_placed), *self.actors.demands()]
+
+    def _group_placed(self, group: PlacementGroup) -> None:
+        group.placed_s = self.now_s - group.since_s
+        self._requests.group_settled(group, self._emit)
 
     def _after(self) -> None:
         """What follows from any event: leases, freed groups and queues, and whether workers must ring."""
@@ -441,10 +469,28 @@ class Brain:
         for queue in [queue for queue in self._doomed_queues if queue not in served]:
             del self._doomed_queues[queue]
             self._emit(FreeQueue(queue))
+        self._end_workers_of_ended_jobs()
+        self._ask_for_garbage()
         starving = bool(self.leases.unmet)
         if starving != self.starving:
             self.starving = starving
             self._emit(SetStarving(starving))
+
+    def _end_workers_of_ended_jobs(self) -> None:
+        """What their tasks have imported and changed is nothing for others, and what these have started ends with them."""
+        for process in self.processes.workers() if self._ended_drivers else ():
+            if process.root in self._ended_drivers and process.reusable and process.pid:
+                self._kill(process, "its job has ended")
+
+    def _ask_for_garbage(self) -> None:
+        """A driver that waits makes no garbage and so collects none, though the last handle of an actor may be in it."""
+        if self.now_s < self._garbage_at_s or not self.leases.unmet:
+            return
+        waits = any(self.now_s - demand.since_s >= GARBAGE_WAIT_S for demand in self.leases.unmet)
+        held = any(process.holding and process.holding.allocation.amounts for process in self.processes if process.actor_id)
+        if waits and held:
+            self._garbage_at_s = self.now_s + GARBAGE_PERIOD_S
+            self._emit(Notify(0, CollectGarbage()))
 
 
 def _equal(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:

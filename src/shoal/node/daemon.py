@@ -48,7 +48,7 @@ from shoal.node.exit_status import ExitKind, describe_death, exit_kind
 from shoal.node.journal import Journal
 from shoal.node.memory_guard import MemoryGuard
 from shoal.node.process_control import become_subreaper, die_with_parent, name_process
-from shoal.node.state_lists import StateLists
+from shoal.node.state_lists import StateLists, worker_id
 from shoal.node.worker_logs import WorkerLogs
 from shoal.node.zygotes import Zygotes
 
@@ -196,6 +196,7 @@ class Daemon:
 
     def on_forked(self, slot: int, pid: int, generation: int) -> None:
         self.logs.set_pid(slot, pid)
+        self.journal.worker_began(slot)
         self.handle(ProcessForked(slot, pid, generation))
 
     def on_died(self, slot: int, pid: int, exit_code: int, peak_bytes: int) -> None:
@@ -217,7 +218,12 @@ class Daemon:
 
     def _note_death(self, died: ProcessDied) -> None:
         process = self.brain.processes.at(died.slot)
-        if exit_kind(died.exit_code) in (ExitKind.INTENDED, ExitKind.RECYCLE) or process is None:
+        if process is None:
+            return
+        word, detail = self.brain.exit_of(process, died)
+        tasks = tuple(task.uid for task in died.dead_tasks)
+        self.journal.worker_ended(worker_id(process), died.slot, died.pid, not process.is_worker, word, detail, tasks)
+        if exit_kind(died.exit_code) in (ExitKind.INTENDED, ExitKind.RECYCLE):
             return
         facts = {"pid": str(died.pid), **({"actor_id": process.actor_id.hex()} if process.actor_id else {})}
         severity = "INFO" if process.killing else "ERROR"
@@ -300,13 +306,14 @@ class Daemon:
         process = self.brain.processes.at(slot) if slot else None
         if not slot:
             self.handle(PauseCancelled(message.record, message.uid))
-        if process is None or not process.pid:
+        if process is None:
             return
+        pid = process.pid or _kernel.slot_state(slot).pid  # a first worker executes before its zygote tells of it
         if isinstance(message, m.InterruptTask):
-            self.zygotes.signal(process.pid, process.generation, signal.SIGINT, group=False)
+            self.zygotes.signal(pid, process.generation, signal.SIGINT, group=False)
         else:
             self.brain.kill_process(process, message.reason)
-            self.zygotes.signal(process.pid, process.generation, signal.SIGKILL)
+            self.zygotes.signal(pid, process.generation, signal.SIGKILL)
 
     # ------------------------------------------------------------ doorbell and time
 
@@ -384,7 +391,8 @@ class Daemon:
         if process is not None:
             actor = self.brain.actors.get(process.actor_id) if process.actor_id else None
             name = name or ((actor.request.name or actor.request.class_name) if actor else "")
-            self.clients.notify(process.root, m.LogLines(process.pid, slot, name, is_error, lines))
+            pid = process.pid or _kernel.slot_state(slot).pid  # a first worker prints before its zygote tells of it
+            self.clients.notify(process.root, m.LogLines(pid, slot, name, is_error, lines))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.loop.call_later(0, lambda: self.end(0))

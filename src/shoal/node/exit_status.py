@@ -41,9 +41,41 @@ def exit_kind(exit_code: int) -> ExitKind:
     return _KINDS.get(exit_code, ExitKind.CRASH)
 
 
+SYSTEM_ERROR, USER_ERROR, OUT_OF_MEMORY = "SYSTEM_ERROR", "USER_ERROR", "NODE_OUT_OF_MEMORY"
+USER_EXIT, SYSTEM_EXIT = "INTENDED_USER_EXIT", "INTENDED_SYSTEM_EXIT"
+
+
+def exit_type(exit_code: int, ended_for: str = "", retired: bool = False) -> str:
+    """The state API's word for an end. ``ended_for``: the kind of reason for which the node ended it, "" when it did not;
+    ``retired``: it was to leave."""
+    if ended_for:
+        return _TYPES_OF_REASONS.get(ended_for, SYSTEM_EXIT)
+    kind = exit_kind(exit_code)
+    if kind in (ExitKind.CONSTRUCTOR_FAILED, ExitKind.ENVIRONMENT_FAILED):
+        return USER_ERROR
+    if kind is ExitKind.RECYCLE or (kind is ExitKind.INTENDED and retired):
+        return SYSTEM_EXIT
+    return USER_EXIT if kind is ExitKind.INTENDED or exit_code == 0 else SYSTEM_ERROR
+
+
+_INTENTIONS = {
+    EXIT_INTENDED: "left by itself: exit_actor() or sys.exit(0) was called",
+    EXIT_RECYCLE: "was replaced: it had done max_calls tasks",
+}
+_TYPES_OF_REASONS = {
+    "actor_init_failed": USER_ERROR,
+    "environment_failed": USER_ERROR,
+    "out of memory": OUT_OF_MEMORY,
+    "actor_out_of_memory": OUT_OF_MEMORY,
+    "cancelled": USER_EXIT,
+}
+
+
 def describe_death(died: ProcessDied, reason: str) -> str:
     """One paragraph: how it ended, the most memory it used, what it printed last."""
-    if died.exit_code < 0:
+    if died.exit_code in _INTENTIONS and not reason:
+        how = _INTENTIONS[died.exit_code]
+    elif died.exit_code < 0:
         try:
             name = signal.Signals(-died.exit_code).name
         except ValueError:

@@ -1,4 +1,4 @@
-"""What the daemon remembers for the state lists: the jobs there were, and notable events, the latest of each. Pure."""
+"""What the daemon remembers for the state lists: jobs, workers that have ended and notable events, the latest of each. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import msgspec
 
 JOBS_KEPT = 1000
 """Jobs that have ended; those that run are all known."""
+WORKERS_KEPT = 1000
+"""Workers that have ended."""
 EVENTS_KEPT = 1000
 
 # By the kind of an ErrorEvent, which drivers are told: how bad it is, and what it is about.
@@ -36,6 +38,20 @@ class Job(msgspec.Struct, eq=False):
         return self.number.to_bytes(4, "big").hex()
 
 
+class EndedWorker(msgspec.Struct, frozen=True):
+    """``exit_type``: see ``exit_status``. ``tasks``: uids of what it was executing."""
+
+    worker_id: str
+    slot: int
+    pid: int
+    is_actor: bool
+    exit_type: str
+    exit_detail: str
+    began_ms: int
+    ended_ms: int
+    tasks: tuple[int, ...] = ()
+
+
 class NotableEvent(msgspec.Struct, frozen=True):
     """``severity``: INFO, WARNING or ERROR. ``source``: JOB, WORKER, MEMORY, SPILLING, RUNTIME_ENV or DAEMON."""
 
@@ -56,6 +72,27 @@ class Journal:
         self._ended: deque[Job] = deque(maxlen=JOBS_KEPT)
         self._events: deque[NotableEvent] = deque(maxlen=EVENTS_KEPT)
         self._noted = 0
+        self._worker_began: dict[int, int] = {}  # by slot
+        self._ended_workers: deque[EndedWorker] = deque(maxlen=WORKERS_KEPT)
+
+    def worker_began(self, slot: int) -> None:
+        self._worker_began[slot] = self._now_ms()
+
+    def began_ms(self, slot: int) -> int:
+        """When the worker at ``slot`` began; 0: there is none."""
+        return self._worker_began.get(slot, 0)
+
+    def worker_ended(
+        self, worker_id: str, slot: int, pid: int, is_actor: bool, exit_type: str, detail: str, tasks: tuple[int, ...]
+    ) -> None:
+        began_ms = self._worker_began.pop(slot, 0)
+        self._ended_workers.append(
+            EndedWorker(worker_id, slot, pid, is_actor, exit_type, detail, began_ms, self._now_ms(), tasks)
+        )
+
+    def ended_workers(self) -> list[EndedWorker]:
+        """The latest first."""
+        return list(reversed(self._ended_workers))
 
     def job_began(self, number: int, slot: int, pid: int, entrypoint: str, namespace: str) -> None:
         job = self._running[slot] = Job(number, slot, pid, entrypoint, namespace, self._now_ms())

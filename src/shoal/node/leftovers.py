@@ -1,7 +1,8 @@
 """Finding and killing what ended processes leave behind.
 
 Every worker carries SHOAL_SESSION and SHOAL_WORKER in its environment, so programs it starts carry them too and can be told
-from anybody else's in /proc/PID/environ. Nothing without our tag is ever killed, except orphans that became our own children.
+from anybody else's in /proc/PID/environ. Nothing without our tag is ever killed, except orphans that became our own children:
+those show whose they are also when they were started with another environment (see ``shoal.core.birth_marks``).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+
+from shoal.core.birth_marks import inherited_mark
 
 
 def has_strangers(known: set[int]) -> bool:
@@ -19,15 +22,14 @@ def has_strangers(known: set[int]) -> bool:
 def kill_strangers(known: set[int], alive_workers: set[str]) -> set[int]:
     """Kills and reaps children that are none of ``known``, with what they leave in turn; returns those that may stay.
 
-    A stranger stays while the worker whose tag it carries is one of ``alive_workers`` ("slot:pid")."""
+    A stranger stays while the worker whose tag it carries or inherited is one of ``alive_workers`` ("slot:pid")."""
     while True:
         staying = set()
         killed = []
         for pid in _children():
             if pid in known:
                 continue
-            tag = _variable(pid, b"SHOAL_WORKER")
-            if tag is not None and tag in alive_workers:
+            if alive_workers & {_variable(pid, b"SHOAL_WORKER"), inherited_mark(pid)}:
                 staying.add(pid)
             else:
                 _kill(pid)

@@ -30,6 +30,7 @@ class PlacementGroup(msgspec.Struct, eq=False):
     infeasible: str = ""
     hopeless_s: float = 0.0  # when it was first seen that something waits in it although it is infeasible
     state: str = "PENDING"
+    placed_s: float = 0.0  # from its creation
     reserved: list[Allocation] = msgspec.field(default_factory=list)
     pools: list[ResourcePool] = msgspec.field(default_factory=list)
     waiters: list[tuple[int, int]] = msgspec.field(default_factory=list)  # (client, request id)
@@ -44,6 +45,7 @@ class PlacementGroup(msgspec.Struct, eq=False):
             self.state,
             [dict(item) for item in ask.bundles],
             self.infeasible,
+            self.placed_s,
         )
 
 

@@ -10,6 +10,7 @@ from shoal import _kernel
 from shoal.core.native import environments, record_rows
 from shoal.core.native import messages as m
 from shoal.core.native.node import LOOPBACK, worker_id_of
+from shoal.node import exit_status
 
 if TYPE_CHECKING:
     from shoal.node.daemon import Daemon
@@ -34,13 +35,18 @@ class StateLists:
         for process in self._daemon.brain.processes:
             if process.slot:
                 running = _kernel.slot_state(process.slot).running
-                runners[running] = record_rows.Runner(_worker_id(process), process.pid)
+                runners[running] = record_rows.Runner(worker_id(process), process.pid)
         actors = {
-            actor.actor_id: record_rows.Runner(_worker_id(actor.process), actor.process.pid)
+            actor.actor_id: record_rows.Runner(worker_id(actor.process), actor.process.pid)
             for actor in self._daemon.brain.actors.living()
             if actor.process is not None
         }
-        return record_rows.tasks(self._daemon.brain.node_id, runners, actors)
+        lost = {
+            uid: record_rows.Runner(worker.worker_id, worker.pid)
+            for worker in self._daemon.journal.ended_workers()
+            for uid in worker.tasks
+        }
+        return record_rows.tasks(self._daemon.brain.node_id, runners, actors, lost)
 
     def _objects(self) -> list[dict[str, m.Cell]]:
         return record_rows.objects()
@@ -66,22 +72,37 @@ class StateLists:
         return rows
 
     def _workers(self) -> list[dict[str, m.Cell]]:
+        """Those that run, drivers, and the latest of both that have ended."""
+        journal = self._daemon.journal
         rows: list[dict[str, m.Cell]] = []
         for process in self._daemon.brain.processes:
-            row: dict[str, m.Cell] = {
-                "worker_id": _worker_id(process),
-                "slot": process.slot,
-                "pid": process.pid,
-                "is_alive": True,
-                "worker_type": "WORKER",
-                "is_actor": not process.is_worker,
-                "is_busy": bool(process.running),
-                "is_blocked": process.blocked,
-            }
+            row = self._worker_row(worker_id(process), process.slot, process.pid, journal.began_ms(process.slot))
+            row |= {"is_actor": not process.is_worker, "is_busy": bool(process.running), "is_blocked": process.blocked}
             rows.append(row)
-        drivers = self._daemon.brain.drivers
-        rows += [{"worker_id": f"{slot:08x}", "slot": slot, "is_alive": True, "worker_type": "DRIVER"} for slot in drivers]
+        for worker in journal.ended_workers():
+            row = self._worker_row(worker.worker_id, worker.slot, worker.pid, worker.began_ms, worker.ended_ms)
+            row |= {"exit_type": worker.exit_type, "exit_detail": worker.exit_detail, "is_actor": worker.is_actor}
+            rows.append(row)
+        for job in journal.jobs():
+            driver_id = worker_id_of(job.slot, job.pid).hex()
+            row = self._worker_row(driver_id, job.slot, job.pid, job.began_ms, job.ended_ms)
+            if job.ended_ms:
+                row |= {"exit_type": exit_status.USER_EXIT, "exit_detail": "its program called ray.shutdown() or has ended"}
+            rows.append({**row, "worker_type": "DRIVER"})
         return rows
+
+    def _worker_row(self, identity: str, slot: int, pid: int, began_ms: int, ended_ms: int = 0) -> dict[str, m.Cell]:
+        return {
+            "worker_id": identity,
+            "slot": slot,
+            "pid": pid,
+            "is_alive": not ended_ms,
+            "worker_type": "WORKER",
+            "node_id": self._daemon.brain.node_id,
+            "ip": LOOPBACK,
+            "start_time_ms": began_ms,
+            "end_time_ms": ended_ms,
+        }
 
     def _nodes(self) -> list[dict[str, m.Cell]]:
         brain = self._daemon.brain
@@ -158,6 +179,6 @@ class StateLists:
         ]
 
 
-def _worker_id(process: Process) -> str:
+def worker_id(process: Process) -> str:
     """As the process itself tells it."""
     return worker_id_of(process.slot, process.pid).hex()

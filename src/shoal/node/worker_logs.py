@@ -8,6 +8,7 @@ files together exceed TOTAL_BYTES_MAX the oldest files of ended workers go. Noth
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
@@ -51,7 +52,7 @@ class WorkerLogs:
 
     def set_pid(self, slot: int, pid: int) -> None:
         if slot in self._logs:
-            self._logs[slot].pid = pid
+            self._logs[slot].set_pid(pid)
 
     def finish(self, slot: int) -> str:
         """After the worker's death: reads what is left in its pipes, closes them, and returns its last lines."""
@@ -97,6 +98,18 @@ class _WorkerLog:
         self._file_bytes = 0
         self.streams = [_Stream(self, out_fd, False), _Stream(self, err_fd, True)]
 
+    def set_pid(self, pid: int) -> None:
+        """What a first worker prints may come before its number does: then its files are named anew."""
+        self.pid, before = pid, self.path
+        if before:
+            self.path = self._named()
+            for ending in ("", ".1"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(before + ending, self.path + ending)
+
+    def _named(self) -> str:
+        return os.path.join(self.logs._folder, f"worker-{self.slot}-{self.pid}.log")
+
     def remember(self, lines: list[str]) -> None:
         """For the report of its death."""
         if not self.crash:
@@ -108,7 +121,7 @@ class _WorkerLog:
     def write(self, data: bytes) -> None:
         try:
             if self._file < 0:
-                self.path = os.path.join(self.logs._folder, f"worker-{self.slot}-{self.pid}.log")
+                self.path = self._named()
                 self._file = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
             os.write(self._file, data)
         except OSError:

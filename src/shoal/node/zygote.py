@@ -1,4 +1,5 @@
 """The process that forks every worker. It runs no threads, so that its forks are sound, and has imported what workers need.
+Only the first workers are forked earlier, when it has what a plain task needs: the driver's first result waits for them.
 
 The first zygote (the *root*) lives as long as the daemon. When the driver's imports are known, it forks a *successor* that
 imports them too and then does the forking; later successors are forked from the root again. A module that starts threads when
@@ -6,7 +7,8 @@ it is imported is left out: the successor gives up and the daemon asks for anoth
 
 Who dies, and what is true then:
 - a worker: it is reaped here, its process group and what it left behind are killed, the daemon is told;
-- the daemon: SIGTERM from the kernel or EOF on the link: everything that was forked here is killed, then this process ends;
+- the daemon: SIGTERM from the kernel or EOF on the link: everything that was forked here is killed, and the session's folder is
+  removed if the driver is gone too; then this process ends;
 - this process, by SIGKILL: its workers get SIGKILL from the kernel, a successor gets SIGTERM; the daemon sees EOF, kills what
   is left by its tag, repairs the slots and starts another zygote."""
 
@@ -26,12 +28,15 @@ from typing import Any, NoReturn
 from shoal import _kernel
 from shoal.core import native_threads
 from shoal.core.accelerators import VISIBLE_DEVICES, visibility_variable
-from shoal.core.birth_marks import mark_process
+from shoal.core.birth_marks import mark_descendants, mark_process
+from shoal.core.native import session_folder
 from shoal.node import leftovers
 from shoal.node.import_paths import worker_path
 from shoal.node.process_control import become_subreaper, die_with_parent, name_process, thread_count
 
 LOG_NAME = "zygote.log"
+DRIVER_END_S = 1.0
+"""Who kills driver and daemon does not kill them in the same moment."""
 THREADLESS_VARIABLES = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """What keeps libraries from starting a thread when they are imported: pyarrow's allocator would, and pandas and scikit-learn
 import it, so that none of them could be imported ahead."""
@@ -44,10 +49,22 @@ def run_zygote(
     Zygote(link, config, parent_pid, generation).run(first)
 
 
+class _PlainWorker:
+    """The orders of a first worker, before ``zygote_messages`` is imported."""
+
+    is_actor = False
+    environment = ""
+    devices = ()
+
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
+
+
 class Zygote:
     def __init__(self, link: socket.socket, config: dict[str, Any], parent_pid: int, generation: int) -> None:
         self._link = link
         self._config = config
+        self._parent_pid = parent_pid
         self._generation = generation
         self._workers: dict[int, int] = {}  # pid -> slot
         self._successors: set[int] = set()
@@ -64,14 +81,18 @@ class Zygote:
         name_process("shoal-zygote")
 
     def run(self, first: list[tuple[int, int, int]]) -> NoReturn:
+        gc.disable()  # what is imported is not garbage: looking for some takes a tenth of the time
         self._prepare()
+        gc.freeze()
+        self._fds += [fd for _, out, err in first for fd in (out, err)]
+        begun = [(slot, self._forked(_PlainWorker(slot))) for slot, _, _ in first]
+        self._import_the_rest()
         from shoal.core.native.messages import FrameReader
         from shoal.node import zygote_messages as z
 
         self._z = z
-        for slot, out, err in first:
-            self._fds += [out, err]
-            self._fork(z.Fork(slot))
+        for slot, child in begun:
+            self._tell_of_fork(slot, child)
         self._tell(z.Ready(self._generation, os.getpid()))
         reader = FrameReader()
         poll = select.poll()
@@ -89,7 +110,7 @@ class Zygote:
     # ------------------------------------------------------------ start
 
     def _prepare(self) -> None:
-        """Output to the log, the driver's import path, and everything a worker imports."""
+        """Output to the log, the driver's import path, and what a plain task needs."""
         log = os.open(
             os.path.join(self._config["session_folder"], "logs", self._config.get("log_name", LOG_NAME)),
             os.O_CREAT | os.O_WRONLY | os.O_APPEND,
@@ -110,22 +131,29 @@ class Zygote:
         sys.path[:] = worker_path(self._config["sys_path"], sys.path[1:], self._config.get("interpreter_kind", ""))
         _execute_package("shoal", self._config["package_folder"])
         self._import_worker()
-        for name in self._config.get("preload", ()):
-            self._import_driver_module(name)
-        gc.collect()
-        gc.freeze()
 
     def _import_worker(self) -> None:
         import importlib
 
         module = importlib.import_module(self._config["worker_module"])
         from shoal.core.native import control
-        from shoal.node.runtime_environment import apply_environment
 
         control.set_worker_facts(self._config)
         self._config["set_worker_facts"] = control.set_worker_facts
         self._config["main_worker"], self._config["main_actor"] = module.main_worker, module.main_actor
+        self._config["import_the_rest"] = module.import_the_rest
+
+    def _import_the_rest(self) -> None:
+        """What all but the first workers find imported."""
+        from shoal.node.runtime_environment import apply_environment
+
+        self._config["import_the_rest"]()
         self._config["apply_environment"] = apply_environment
+        for name in self._config.get("preload", ()):
+            self._import_driver_module(name)
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
     def _import_driver_module(self, name: str) -> None:
         """What cannot be imported here will fail where it is used; what starts threads ends this successor."""
@@ -169,21 +197,31 @@ class Zygote:
                 self._ending = True
 
     def _fork(self, command: Any) -> None:
+        self._tell_of_fork(command.slot, self._forked(command))
+
+    def _forked(self, command: Any) -> int | OSError:
+        """The pid of a new worker, whose output goes to the next two descriptors, or why there is none."""
         out, err = self._fds.popleft(), self._fds.popleft()
         try:
             pid = os.fork()
         except OSError as error:
-            self._tell(self._z.ForkFailed(command.slot, f"fork failed: {error.strerror}"))
-            pid = -1
-        if pid == 0:
-            _become_worker(self, command, out, err)
-        os.close(out)
-        os.close(err)
-        if pid > 0:
+            return error
+        else:
+            if pid == 0:
+                _become_worker(self, command, out, err)
             self._workers[pid] = command.slot
             with contextlib.suppress(OSError):  # the child does it too, or has ended already: SIGCHLD tells
                 os.setpgid(pid, pid)
-            self._tell(self._z.Forked(command.slot, pid))
+            return pid
+        finally:
+            os.close(out)
+            os.close(err)
+
+    def _tell_of_fork(self, slot: int, child: int | OSError) -> None:
+        if isinstance(child, OSError):
+            self._tell(self._z.ForkFailed(slot, f"fork failed: {child.strerror}"))
+        else:
+            self._tell(self._z.Forked(slot, child))
 
     def _fork_successor(self, command: Any) -> None:
         fd = self._fds.popleft()
@@ -273,6 +311,10 @@ class Zygote:
             except ChildProcessError:
                 continue
         leftovers.kill_strangers(set(self._successors), set())
+        driver_pid = self._config.get("parent_pid")  # none: the node stands alone
+        if driver_pid and self._config.get("is_root", True) and os.getppid() != self._parent_pid:
+            folder, spill_folders = self._config["session_folder"], self._config["spill_folders"]
+            session_folder.remove_abandoned(folder, spill_folders, driver_pid, DRIVER_END_S)
         os._exit(0)
 
 
@@ -280,6 +322,7 @@ def _become_worker(zygote: Zygote, command: Any, out: int, err: int) -> NoReturn
     """In the child. Nothing is imported here: it would be paid for by every worker."""
     parent = os.getppid()
     code = 1
+    gc.enable()
     try:
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
@@ -296,6 +339,8 @@ def _become_worker(zygote: Zygote, command: Any, out: int, err: int) -> NoReturn
             os.set_blocking(fd, True)
         os.environ["SHOAL_WORKER"] = f"{command.slot}:{os.getpid()}"
         mark_process(zygote._config["session_id"], os.environ["SHOAL_WORKER"])
+        mark_descendants(command.slot, os.getpid())
+        _offer_to_the_oom_killer()
         code = 79
         _apply_environment(command, zygote._config)
         code = 1
@@ -320,13 +365,25 @@ def _become_worker(zygote: Zygote, command: Any, out: int, err: int) -> NoReturn
             os._exit(code)
 
 
+def _offer_to_the_oom_killer() -> None:
+    """When the system ends processes for memory it takes a worker, which is replaced, rather than a driver or the daemon."""
+    try:
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+    except OSError:  # a system without it, or that does not let us
+        return
+    try:
+        os.write(fd, os.environ.get("RAY_worker_oom_score_adjustment", "1000").encode())  # noqa: SIM112
+    except OSError:
+        return
+    finally:
+        os.close(fd)
+
+
 def _apply_environment(command: Any, config: dict[str, Any]) -> None:
     if command.is_actor and command.cpus >= 2 and not config["user_threads"]:  # tasks have it for each execution
         native_threads.set_variables(int(command.cpus))
-    hides_all = os.environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO") == "1"
-    for name, variable in VISIBLE_DEVICES.items():
-        if hides_all or name in config["devices"]:
-            os.environ[variable] = ""
+    if os.environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO") == "1":
+        os.environ.update(dict.fromkeys(VISIBLE_DEVICES.values(), ""))
     for name, indices in command.devices:
         visible = config["devices"].get(name) or []
         chosen = [visible[index] if index < len(visible) else str(index) for index in indices]

@@ -71,9 +71,13 @@ class CallbackList(Callback):
 
     def __init__(self, callbacks: list[Callback]) -> None:
         self._callbacks = callbacks
+        self._that_define: dict[str, list[Callback]] = {}
 
     def call(self, hook: str, **arguments: Any) -> None:
-        for callback in self._callbacks:
+        callbacks = self._that_define.get(hook)
+        if callbacks is None:
+            callbacks = self._that_define[hook] = [one for one in self._callbacks if _defines(one, hook)]
+        for callback in callbacks:
             getattr(callback, hook)(**arguments)
 
     def setup(self, **info: Any) -> None:  # type: ignore[override]
@@ -148,3 +152,9 @@ class CallbackList(Callback):
 
     def _files(self, checkpoint_dir: str) -> list[str]:
         return glob.glob(os.path.join(checkpoint_dir, self.CKPT_FILE_TMPL.format("*")))
+
+
+def _defines(callback: Any, hook: str) -> bool:
+    """Whether the hook is more than the one of ``Callback``, which does nothing."""
+    method = getattr(callback, hook)
+    return getattr(method, "__func__", method) is not getattr(Callback, hook)

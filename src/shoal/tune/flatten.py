@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+LEAF_TYPES = frozenset({str, int, float, bool, type(None)})
+"""What most values are: told from containers by identity, which is quicker than to ask an abstract base class."""
+
 
 def flatten_dict(
     nested: dict[str, Any], delimiter: str = "/", prevent_delimiter: bool = False, flatten_list: bool = False
@@ -26,8 +29,10 @@ def _flatten_into(flat: Any, nested: Any, prefix: str, delimiter: str, prevent_d
         if prevent_delimiter and isinstance(name, str) and delimiter in name:
             raise ValueError(f"keys must not contain the delimiter {delimiter!r}, but got key={name!r}")
         path = f"{prefix}{delimiter}{name}" if prefix else name
-        # The type first: arrays have no truth value.
-        if (isinstance(value, Mapping) or (flatten_list and isinstance(value, (list, tuple)))) and value:
+        is_container = type(value) not in LEAF_TYPES and (
+            isinstance(value, Mapping) or (flatten_list and isinstance(value, (list, tuple)))
+        )
+        if is_container and value:  # the type first: arrays have no truth value
             _flatten_into(flat, value, str(path), delimiter, prevent_delimiter, flatten_list)
         else:
             flat[path] = value

@@ -10,7 +10,8 @@ from typing import Any
 from shoal.tune.mode import check_mode
 
 
-def _check_count(name: str, value: Any, lowest: int, none_allowed: bool = False) -> None:
+def check_count(name: str, value: Any, lowest: int, none_allowed: bool = False) -> None:
+    """Raises ValueError unless ``value`` is an integer >= ``lowest``."""
     if value is None and none_allowed:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
@@ -26,7 +27,7 @@ class FailureConfig:
     fail_fast: bool | str = False
 
     def __post_init__(self) -> None:
-        _check_count("max_failures", self.max_failures, -1)
+        check_count("max_failures", self.max_failures, -1)
         if not (isinstance(self.fail_fast, bool) or self.fail_fast == "raise"):
             raise ValueError(f"fail_fast must be True, False or 'raise', but got fail_fast={self.fail_fast!r}")
         if self.fail_fast and self.max_failures != 0:
@@ -49,8 +50,8 @@ class CheckpointConfig:
     checkpoint_at_end: bool | None = None
 
     def __post_init__(self) -> None:
-        _check_count("num_to_keep", self.num_to_keep, 1, none_allowed=True)
-        _check_count("checkpoint_frequency", self.checkpoint_frequency, 0, none_allowed=True)
+        check_count("num_to_keep", self.num_to_keep, 1, none_allowed=True)
+        check_count("checkpoint_frequency", self.checkpoint_frequency, 0, none_allowed=True)
         if self.checkpoint_score_order not in ("min", "max", None):
             raise ValueError(
                 f"checkpoint_score_order must be 'min' or 'max', but got checkpoint_score_order={self.checkpoint_score_order!r}"
@@ -105,7 +106,7 @@ class RunConfig:
         if self.storage_path is not None:
             self.storage_path = str(self.storage_path)
         if self.verbose is not None:
-            _check_count("verbose", int(self.verbose), 0)
+            check_count("verbose", int(self.verbose), 0)
 
 
 @dataclass
@@ -134,7 +135,7 @@ class TuneConfig:
     def __post_init__(self) -> None:
         check_mode(self.mode)
         check_num_samples(self.num_samples)
-        _check_count("max_concurrent_trials", self.max_concurrent_trials, 0, none_allowed=True)
+        check_count("max_concurrent_trials", self.max_concurrent_trials, 0, none_allowed=True)
 
 
 def check_num_samples(num_samples: Any) -> int:

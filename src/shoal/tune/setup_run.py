@@ -126,3 +126,8 @@ def cluster_resources() -> dict[str, float]:
             raise RuntimeError("Shoal is not initialized and TUNE_DISABLE_AUTO_INIT=1: call shoal.init() first")
         shoal.init()
     return {str(name): float(amount) for name, amount in shoal.cluster_resources().items()}
+
+
+def is_inline() -> bool:
+    """Whether actors run in this process (``init(inline=True)``)."""
+    return shoal.get_runtime_context().gcs_address.startswith("inline:")

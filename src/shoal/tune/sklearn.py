@@ -66,11 +66,16 @@ class _TuneSearch(_sklearn.MetaEstimatorMixin, _sklearn.BaseEstimator):  # type:
     def fit(self, X: Any, y: Any = None, *, groups: Any = None, **fit_params: Any) -> Any:  # noqa: N803
         """Tries all configurations and, with ``refit``, fits the best one on everything.
 
-        Raises ValueError when none was evaluated, and the trial's own error when one has failed.
+        Raises ValueError when none was evaluated, or when the estimator needs a target and ``y`` is None; the trial's own error
+        when one has failed.
         """
         from sklearn.metrics import check_scoring
         from sklearn.utils import indexable
 
+        if y is None and _needs_target(self.estimator):
+            raise ValueError(
+                f"{type(self).__name__} of a {type(self.estimator).__name__} requires y to be passed, but the target y is None"
+            )
         X, y, groups = indexable(X, y, groups)  # noqa: N806
         splitter = _selection.check_cv(self.cv, y, classifier=_sklearn.is_classifier(self.estimator))
         self.scorer_ = check_scoring(self.estimator, scoring=self.scoring)
@@ -163,6 +168,7 @@ class _TuneSearch(_sklearn.MetaEstimatorMixin, _sklearn.BaseEstimator):  # type:
         tags.estimator_type = inner.estimator_type
         tags.classifier_tags = inner.classifier_tags
         tags.regressor_tags = inner.regressor_tags
+        tags.target_tags = inner.target_tags
         tags.input_tags.pairwise = inner.input_tags.pairwise
         tags.input_tags.sparse = inner.input_tags.sparse
         return tags
@@ -334,6 +340,12 @@ class _ScipyDomain(Domain):
 
     def is_valid(self, value: Any) -> bool:
         return True
+
+
+def _needs_target(estimator: Any) -> bool:
+    """Whether ``estimator`` says that it cannot be fitted without a target; before scikit-learn 1.6 none says so in advance."""
+    tags = getattr(estimator, "__sklearn_tags__", None)
+    return tags is not None and bool(tags().target_tags.required)
 
 
 def _concurrency(search: _TuneSearch) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import copy
 import hashlib
 import os
 import posixpath
@@ -40,6 +41,16 @@ _RECORDS = {
 
 class StorageContext:
     """The folders of one experiment (and of one trial, when ``trial_dir_name`` is given)."""
+
+    __slots__ = (
+        "experiment_dir_name",
+        "remote",
+        "storage_fs_path",
+        "storage_local_path",
+        "storage_path",
+        "sync_config",
+        "trial_dir_name",
+    )
 
     def __init__(
         self,
@@ -98,8 +109,7 @@ class StorageContext:
         return self.remote if self.remote is not None else local_filesystem()
 
     def for_trial(self, trial_dir_name: str) -> StorageContext:
-        other = StorageContext.__new__(StorageContext)
-        other.__dict__.update(self.__dict__)
+        other = copy.copy(self)
         other.trial_dir_name = trial_dir_name
         return other
 
@@ -179,9 +189,6 @@ class StorageContext:
         shutil.rmtree(os.path.join(self.trial_local_path, name), ignore_errors=True)
         if self.remote is not None and self.remote.exists(posixpath.join(self.trial_fs_path, name)):
             self.remote.rm(posixpath.join(self.trial_fs_path, name), recursive=True)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__
 
 
 def _remove_in(pid: int, folder: str) -> None:

@@ -21,7 +21,7 @@ from shoal.tune.mode import check_mode
 from shoal.tune.progress_reporter import make_reporter
 from shoal.tune.result import TRAINING_ITERATION
 from shoal.tune.run_config import CheckpointConfig, FailureConfig, ResumeConfig, SyncConfig, check_num_samples
-from shoal.tune.setup_run import cluster_resources, prepare_callbacks, prepare_scheduler, prepare_search
+from shoal.tune.setup_run import cluster_resources, is_inline, prepare_callbacks, prepare_scheduler, prepare_search
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +167,7 @@ def _run_one(
         resources=resources,
         metric=metric,
         fail_fast=fail_fast,
+        **({"running_max": 1} if is_inline() else {}),  # trials that share a process share its folder and its output
     )
     if resume is not None:
         resume_experiment(controller, experiment, all_callbacks, resume)

@@ -40,7 +40,27 @@ _HOME = {
     "map_unordered": "completion",
     "register_serializer": "serialization",
 }
-_MODULES = {"accelerators": "accelerators", "collective": "collective", "pdb": "rpdb", "ray_debugpy": "debugpy"}
+_MODULES = {
+    **{
+        name: name
+        for name in (
+            "accelerators",
+            "actor_pool",
+            "annotations",
+            "check_serialize",
+            "collective",
+            "debug",
+            "debugpy",
+            "helpers",
+            "rpdb",
+            "scheduling_strategies",
+            "serialization",
+        )
+    },
+    "pdb": "rpdb",
+    "ray_debugpy": "debugpy",
+}
+"""Programs use these of Ray without importing them."""
 
 __all__ = [
     "ActorPool",

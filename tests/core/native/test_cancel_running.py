@@ -69,3 +69,28 @@ def test_a_task_that_pauses_before_its_next_try_is_cancelled_at_once(tmp_path: P
     shoal.cancel(ref)
     with pytest.raises(TaskCancelledError):
         shoal.get(ref, timeout=20)
+
+
+def test_what_a_cancelled_call_submits_before_it_notices_is_cancelled_too(tmp_path: Path) -> None:
+    started, cancelled = tmp_path / "started", tmp_path / "cancelled"
+
+    @shoal.remote
+    class Parent:
+        async def run(self) -> None:
+            started.touch()
+            wait_for(cancelled)  # blocks the event loop: the call cannot be interrupted here
+            self.child = sleep_after.remote(str(tmp_path / "child"))
+            await self.child
+
+        async def inner(self) -> list[shoal.ObjectRef]:
+            return [self.child]
+
+    parent = Parent.remote()
+    ref = parent.run.remote()
+    wait_for(started)
+    shoal.cancel(ref)
+    cancelled.touch()
+    [child] = shoal.get(parent.inner.remote())
+    for each in (ref, child):
+        with pytest.raises(TaskCancelledError):
+            shoal.get(each, timeout=20)

@@ -87,6 +87,23 @@ def test_a_file_that_was_cut_is_a_lost_value_too(spill_folder: Path) -> None:
         shoal.get(ref, timeout=LIMIT_S)
 
 
+@pytest.mark.parametrize("of", ["array", "list"])
+def test_a_file_whose_pickle_was_changed_is_not_unpickled(spill_folder: Path, of: str) -> None:
+    """Every byte that is more than data counts, at either end of the file or anywhere in it."""
+    value: Any = numpy.ones(VALUE_BYTES, numpy.uint8) if of == "array" else [f"number {number}" for number in range(10_000)]
+    ref = shoal.put(value)
+    path = spilled(ref, spill_folder)
+    good = path.read_bytes()
+    for place in (0, 4, 100) if of == "array" else (0, 4, 100, len(good) // 2, -1):
+        changed = bytearray(good)
+        changed[place] ^= 0x80
+        path.write_bytes(changed)
+        with pytest.raises(ObjectLostError, match="its bytes are not what was written"):
+            shoal.get(ref, timeout=LIMIT_S)
+    path.write_bytes(good)
+    assert list(shoal.get(ref)) == list(value)
+
+
 def test_a_task_whose_argument_is_lost_fails_with_the_loss(spill_folder: Path) -> None:
     ref = shoal.put(numpy.ones(VALUE_BYTES, numpy.uint8))
     path = lost(ref, spill_folder)

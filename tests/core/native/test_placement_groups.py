@@ -14,6 +14,7 @@ from shoal.util.placement_group import (
     PlacementGroup,
     get_current_placement_group,
     placement_group,
+    placement_group_table,
     remove_placement_group,
     validate_placement_group,
 )
@@ -136,3 +137,17 @@ def test_removing_what_is_no_more_changes_nothing() -> None:
     shoal.util.remove_placement_group(group)
     never = PlacementGroup(PlacementGroupID.from_random())
     shoal.util.remove_placement_group(never)
+
+
+def test_the_table_says_how_placing_went(group: PlacementGroup) -> None:
+    stats = placement_group_table(group)["stats"]
+    assert (stats["scheduling_state"], stats["scheduling_attempt"]) == ("FINISHED", 1)
+    assert stats["end_to_end_creation_latency_ms"] > 0
+    everything = shoal.cluster_resources()["CPU"]
+    later, never = placement_group([{"CPU": everything}]), placement_group([{"nothing_like_it": 1}])
+    waiting = placement_group_table(later)["stats"]
+    assert (waiting["scheduling_state"], waiting["end_to_end_creation_latency_ms"]) == ("NO_RESOURCES", 0)
+    assert placement_group_table(never)["stats"]["scheduling_state"] == "INFEASIBLE"
+    for each in (later, never):
+        remove_placement_group(each)
+        assert placement_group_table(each)["stats"]["scheduling_state"] == "REMOVED"

@@ -78,6 +78,13 @@ def test_gpus_are_assigned_by_number_and_shown_to_libraries() -> None:
 
             return shoal.get_gpu_ids(), os.environ.get("CUDA_VISIBLE_DEVICES")
 
+    @shoal.remote
+    def without() -> tuple[list[Any], bool]:
+        import os
+
+        return shoal.get_gpu_ids(), os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+
+    assert shoal.get(without.remote()) == ([], False), "what is not assigned is not hidden, as in Ray"
     first, second = Gpu.remote(), Gpu.remote()
     facts = shoal.get([first.facts.remote(), second.facts.remote()])
     assert sorted(each[0] for each in facts) == [[0], [1]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,57 @@ def test_only_folders_of_dead_sessions_are_removed(tmp_path: Path) -> None:
     assert sorted(removed) == [ended.name, killed_early.name]
     assert sorted(path.name for path in root.iterdir()) == [running.name, starting.name]
     os.close(held)
+
+
+@pytest.fixture
+def abandoned(tmp_path: Path) -> tuple[str, str]:
+    """The folder of a session whose daemon is gone, and its folder for values."""
+    folder = str(tmp_path / "session_x")
+    spill = session_folder.make(folder)
+    os.close(session_folder.lock(folder))
+    return folder, spill
+
+
+@pytest.fixture
+def zombie() -> Iterator[int]:
+    program = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+    yield program.pid
+    program.wait()
+
+
+def test_who_outlives_driver_and_daemon_removes_the_folder(abandoned: tuple[str, str], zombie: int) -> None:
+    folder, spill = abandoned
+    assert session_folder.remove_abandoned(folder, [spill], zombie, patience_s=0)
+    assert not os.path.exists(folder)
+
+
+def test_the_folder_of_a_driver_that_was_reaped_is_abandoned_too(abandoned: tuple[str, str]) -> None:
+    folder, spill = abandoned
+    program = subprocess.Popen(["true"])
+    program.wait()
+    assert session_folder.remove_abandoned(folder, [spill], program.pid, patience_s=0)
+
+
+def test_the_folder_of_a_living_driver_stays(abandoned: tuple[str, str]) -> None:
+    folder, spill = abandoned
+    assert not session_folder.remove_abandoned(folder, [spill], os.getpid(), patience_s=0)
+    assert os.path.isdir(folder)
+
+
+def test_the_folder_of_a_living_daemon_stays(abandoned: tuple[str, str], zombie: int) -> None:
+    folder, spill = abandoned
+    held = session_folder.lock(folder)
+    assert not session_folder.remove_abandoned(folder, [spill], zombie, patience_s=0)
+    os.close(held)
+    assert os.path.isdir(folder)
+
+
+def test_an_abandoned_folder_that_is_no_sessions_stays(tmp_path: Path, zombie: int) -> None:
+    os.close(session_folder.lock(str(tmp_path)))
+    with pytest.raises(ValueError, match="no session's folder"):
+        session_folder.remove_abandoned(str(tmp_path), [], zombie, patience_s=0)
+    assert tmp_path.is_dir()
 
 
 def test_the_end_removes_everything(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import shoal
-from shoal.util.state import list_actors, list_objects, list_tasks, list_workers
+from shoal.util.state import get_worker, list_actors, list_objects, list_tasks, list_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +113,92 @@ def test_tasks_tell_where_they_run_and_who_started_them() -> None:
     assert (queued.state, queued.worker_pid) == ("PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY", None)
     assert queued.parent_task_id == "f" * 40 + inner.job_id
     shoal.get([door.open.remote(), running, waiting], timeout=20)
+
+
+def test_failed_tasks_say_why_while_their_results_are_referred_to() -> None:
+    @shoal.remote(max_retries=0)
+    def fail(how: str) -> None:
+        if how == "dies":
+            os._exit(3)
+        raise ValueError("it was asked for")
+
+    @shoal.remote(num_cpus=10**6)
+    def never() -> None: ...
+
+    @shoal.remote
+    def waits() -> str:
+        time.sleep(0.1)
+        return ""
+
+    refs = {"dies": fail.options(name="dies").remote("dies"), "raises": fail.options(name="raises").remote("")}
+    refs["never"] = never.options(name="never").remote()
+    refs["cancelled"] = fail.options(name="cancelled", num_cpus=shoal.cluster_resources()["CPU"]).remote(waits.remote())
+    shoal.cancel(refs["cancelled"])
+    shoal.wait(list(refs.values()), num_returns=4, timeout=20)
+    told = {row.name: row for row in list_tasks(filters=[("state", "=", "FAILED")], detail=True) if row.name in refs}
+    assert {name: row.error_type for name, row in told.items()} == {
+        "dies": "WORKER_DIED",
+        "raises": "TASK_EXECUTION_EXCEPTION",
+        "never": "TASK_UNSCHEDULABLE_ERROR",
+        "cancelled": "TASK_CANCELLED",
+    }
+    assert "ValueError: it was asked for" in (told["raises"].error_message or "")
+    assert "exited with code 3" in (told["dies"].error_message or "")
+
+
+def test_workers_that_have_ended_say_how_and_why() -> None:
+    """The ways in which tasks and actors end, as the state API tells them."""
+
+    @shoal.remote(num_cpus=0)
+    class Actor:
+        def pid(self) -> int:
+            return os.getpid()
+
+        def leave(self) -> None:
+            shoal.actor.exit_actor()
+
+        def crash(self) -> None:
+            os._exit(3)
+
+    @shoal.remote(num_cpus=0)
+    class Broken:
+        def __init__(self, note: list[int]) -> None:
+            raise ValueError("no")
+
+    @shoal.remote(max_retries=0)
+    def crash() -> None:
+        os._exit(5)
+
+    ends: dict[str, Callable[[Any], Any]] = {
+        "leave": lambda actor: actor.leave.remote(),
+        "crash": lambda actor: actor.crash.remote(),
+        "kill": shoal.kill,
+    }
+    actors = {name: Actor.remote() for name in ends}
+    pids = {name: shoal.get(actor.pid.remote()) for name, actor in actors.items()}
+    for name, end in ends.items():
+        end(actors[name])
+    broken = Broken.remote([])
+    with pytest.raises(shoal.exceptions.WorkerCrashedError):
+        shoal.get(crash.options(name="crashes").remote())
+
+    def ended() -> dict[int, Any]:
+        return {row.pid: row for row in list_workers(detail=True, filters=[("is_alive", "=", False)])}
+
+    _until(lambda: set(pids.values()) <= set(ended()) and any(row.exit_type == "USER_ERROR" for row in ended().values()))
+    rows = {name: ended()[pid] for name, pid in pids.items()}
+    assert {name: row.exit_type for name, row in rows.items()} == {
+        "leave": "INTENDED_USER_EXIT",
+        "crash": "SYSTEM_ERROR",
+        "kill": "INTENDED_SYSTEM_EXIT",
+    }
+    assert "exit_actor()" in rows["leave"].exit_detail and "exited with code 3" in rows["crash"].exit_detail
+    assert "ray.kill" in rows["kill"].exit_detail
+    assert all(0 < row.start_time_ms <= row.end_time_ms for row in rows.values())
+    [task] = list_tasks(filters=[("name", "=", "crashes")])
+    worker = get_worker(task.worker_id)
+    assert worker is not None and worker.pid == task.worker_pid and "exited with code 5" in (worker.exit_detail or "")
+    del broken
 
 
 def _until(condition: Callable[[], bool]) -> None:

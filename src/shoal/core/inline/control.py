@@ -149,7 +149,7 @@ class InlineControl:
     def _tasks_rows(self) -> list[dict[str, messages.Cell]]:
         runner = record_rows.Runner(self._node.worker_id.hex(), os.getpid())
         actors = {actor.info().actor_id: runner for actor in self._dispatcher.actors()}
-        return record_rows.tasks(self._node.node_id.hex(), collections.defaultdict(lambda: runner), actors)
+        return record_rows.tasks(self._node.node_id.hex(), collections.defaultdict(lambda: runner), actors, {})
 
     def _objects_rows(self) -> list[dict[str, messages.Cell]]:
         return record_rows.objects()

@@ -7,7 +7,6 @@ result) runs on a thread made for it, since theirs must go on. So does a stream 
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import threading
 from typing import TYPE_CHECKING
@@ -126,8 +125,8 @@ class Dispatcher:
         """``place`` with what its class says."""
         captured = environments.decode(request.runtime_env).get(environments.CAPTURED_GROUP)
         group = request.placement_group or None
-        return dataclasses.replace(
-            place, resources=dict(request.resources), placement_group=group, captures_child_tasks=captured is not None
+        return place.changed(
+            resources=dict(request.resources), placement_group=group, captures_child_tasks=captured is not None
         )
 
     # -- actors

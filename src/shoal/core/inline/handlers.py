@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shoal.core.actor_exit import ActorExit
     from shoal.core.inline.dispatcher import Dispatcher
     from shoal.core.inline.node import Place
-    from shoal.core.native.exports import Call
+    from shoal.core.native.calls import Call
 
 _thread = threading.local()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
@@ -13,11 +12,17 @@ if TYPE_CHECKING:
     from shoal.core.native.engine import NativeEngine
 
 
-@dataclass
 class Place(context.Process):
     """The process that a task or an actor would have to itself in a cluster."""
 
-    resources: dict[str, float] = field(default_factory=dict)
+    def __init__(self, **facts: Any) -> None:
+        super().__init__()
+        self.resources: dict[str, float] = {}
+        self.__dict__.update(facts)
+
+    def changed(self, **facts: Any) -> Place:
+        """Another one, with other values of these facts."""
+        return Place(**{**self.__dict__, **facts})
 
 
 class InlineNode(Node):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import uuid
 from typing import TYPE_CHECKING
 
 from shoal import _kernel
 from shoal.core.inline.engine import InlineEngine
 from shoal.core.inline.node import InlineNode
-from shoal.core.native import spill_folders
+from shoal.core.native import hooks, spill_folders
 from shoal.core.native.daemon_process import NodeOptions, node_config
 
 if TYPE_CHECKING:
@@ -35,10 +34,11 @@ def start(options: InitOptions) -> InlineEngine:
         False,
     )
     _kernel.set_slot_job(_kernel.my_slot(), JOB)
+    hooks.install()
     lifetime = options.job_config.default_actor_lifetime if options.job_config else None
     return InlineEngine(
         InlineNode(config, _kernel.my_slot()),
-        namespace=options.effective_namespace or str(uuid.uuid4()),
+        namespace=options.effective_namespace or os.urandom(16).hex(),
         job=JOB,
         actors_are_detached=lifetime == "detached",
     )

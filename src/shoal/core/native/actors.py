@@ -6,17 +6,17 @@ import pickle
 import struct
 import threading
 import weakref
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
 from shoal.core import serialization
 from shoal.core.actor_handle import ActorMethod
-from shoal.core.native import exports, messages
+from shoal.core.native import calls, exports, messages
 from shoal.core.native.classes import InfeasibleError, chosen_group
 from shoal.core.native.control import RequestFailed
 from shoal.core.native.streams import stream_of
 from shoal.core.native.tasks import retried, submitter
+from shoal.core.record import Record
 from shoal.core.serialization import UnpicklableError
 from shoal.core.session import current_session
 from shoal.exceptions import ActorAlreadyExistsError, ActorDiedError, ActorHandleNotFoundError
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 DEFAULT_GROUP = ""
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(Record):
     """Where an actor's record is. Counts nothing: ``uid`` tells whether the record is still this actor's."""
 
     record: int
@@ -136,8 +135,8 @@ class Actors:
         group = options.concurrency_group or method.options.concurrency_group or DEFAULT_GROUP
         returns = options.returns(method.is_generator)
         backpressure = options.backpressure if options.backpressure > 0 else state.options.actor_backpressure
-        call = exports.Call(
-            kind=exports.METHOD,
+        call = calls.Call(
+            kind=calls.METHOD,
             name=options.name or f"{state.spec.name}.{method.name}",
             code=None,
             method=method.name,
@@ -271,7 +270,7 @@ class Actors:
         known = self._class_records.get(spec)
         if known is None:
             code = self._engine.exports.code(spec.cls, f"actor {spec.name}")
-            call = exports.Call(kind=exports.CLASS, name=f"{spec.name}.__init__", code=code, method="__init__")
+            call = calls.Call(kind=calls.CLASS, name=f"{spec.name}.__init__", code=code, method="__init__")
             known = self._class_records[spec] = self._engine.exports.call(call)
         return known
 

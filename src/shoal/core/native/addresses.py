@@ -30,10 +30,9 @@ def session_folder_of(address: str | None, temp_dir: str | None) -> str:
 
 def _newest_standalone(temp_dir: str | None) -> str:
     base = Path(temp_dir or os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
-    root = base / f"shoal-{os.getuid()}"
-    found = [folder for folder in _standalone_folders() if folder.parent == root and (folder / SOCKET_NAME).exists()]
+    found = [folder for folder in _standalone_folders() if base in folder.parents and (folder / SOCKET_NAME).exists()]
     if not found:
-        raise ConnectionError(f"could not find a running node below {root}: start one with 'python -m shoal start --head'")
+        raise ConnectionError(f"could not find a running node below {base}: start one with 'python -m shoal start --head'")
     return str(max(found, key=lambda folder: (folder / SOCKET_NAME).stat().st_mtime))
 
 

@@ -30,6 +30,7 @@ from shoal.core.native.execution import (
     task_error,
     yield_error,
 )
+from shoal.core.native.termination import finish_calls_on_sigterm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
     from shoal._kernel import Task
     from shoal.core.descriptors import ClassSpec
+    from shoal.core.native.calls import Call
     from shoal.core.native.execution import Handlers
-    from shoal.core.native.exports import Call
     from shoal.core.options import ActorOptions
 
 BATCH = 256
@@ -62,6 +63,7 @@ def serve(construct: Callable[[], Handlers], queues: dict[str, int], spec: Class
             service.cancel_flagged()
 
     signal.signal(signal.SIGINT, on_interrupt)
+    finish_calls_on_sigterm(main.queue)
     for service in everything:
         service.open(handlers, everything)
     for group, service in services.items():

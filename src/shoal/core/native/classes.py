@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
@@ -12,6 +11,7 @@ from shoal.core.ids import PlacementGroupID
 from shoal.core.native import environments, local_files, messages
 from shoal.core.native.control import RequestFailed
 from shoal.core.placement_group import PlacementGroup, check_fits
+from shoal.core.record import Record
 from shoal.core.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,
     NodeLabelSchedulingStrategy,
@@ -34,8 +34,7 @@ CapturedGroup = bytes
 """The id of the placement group that work started here inherits."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChosenGroup:
+class ChosenGroup(Record):
     """Where in which placement group something runs, and whether what it starts runs there too."""
 
     group: PlacementGroup

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
@@ -13,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shoal.core.native.actors import NativeActorState
+    from shoal.core.native.calls import Call
     from shoal.core.native.engine import NativeEngine
-    from shoal.core.native.exports import Call
 
 RECORD_CALL = 2
 RECORD_CALL_STREAM = 6
@@ -22,28 +21,29 @@ ACTOR_CALLS = (RECORD_CALL, RECORD_CALL_STREAM)
 CANCEL_FLAGGED = 2
 
 
-@dataclass
 class Process:
     """Facts of this process that do not change from task to task."""
 
-    is_worker: bool = False
-    actor_id: bytes | None = None
-    actor_name: str = ""
-    class_path: str = ""  # module and name of the actor's class
-    method_path: Callable[[str], str] | None = None  # of an async actor, whose methods are named by where they were defined
-    describe: Callable[[], str] = str  # the actor's repr, or its class's name while it is being constructed
-    own_state: Callable[[], NativeActorState] | None = None  # makes a handle's state of this actor
-    is_async_actor: bool = False
-    restarts: int = 0
-    should_exit: bool = False
-    on_exit_requested: Callable[[], None] = lambda: None  # exit_actor() was called somewhere in this process
-    placement_group: bytes | None = None
-    captures_child_tasks: bool = False
-    runtime_env: dict[str, Any] = field(default_factory=dict)
-    sets_thread_variables: bool = False  # OMP_NUM_THREADS and such are ours, not the user's
-    has_own_threads: bool = False  # other numbers of native threads than the zygote
-    on_leave: Callable[[], None] = lambda: None  # what an actor does before it ends on purpose
-    retire_thread: Callable[[int], None] = lambda queue: None  # of an actor with threads: returns when it may end
+    def __init__(self) -> None:
+        self.is_worker = False
+        self.actor_id: bytes | None = None
+        self.actor_name = ""
+        self.class_path = ""  # module and name of the actor's class
+        self.method_path: Callable[[str], str] | None = None  # of an async actor: its methods are named by where they are from
+        self.describe: Callable[[], str] = str  # the actor's repr, or its class's name while it is being constructed
+        self.own_state: Callable[[], NativeActorState] | None = None  # makes a handle's state of this actor
+        self.is_async_actor = False
+        self.restarts = 0
+        self.should_exit = False
+        self.on_exit_requested: Callable[[], None] = lambda: None  # exit_actor() was called somewhere in this process
+        self.placement_group: bytes | None = None
+        self.captures_child_tasks = False
+        self.runtime_env: dict[str, Any] = {}
+        self.sets_thread_variables = False  # OMP_NUM_THREADS and such are ours, not the user's
+        self.has_own_threads = False  # other numbers of native threads than the zygote
+        self.ends_by = 0  # the signal that has asked it to end, of which it is to die when its calls are done
+        self.on_leave: Callable[[], None] = lambda: None  # what an actor does before it ends on purpose
+        self.retire_thread: Callable[[int], None] = lambda queue: None  # of an actor with threads: returns when it may end
 
 
 process = Process()
@@ -57,14 +57,16 @@ def here() -> Process:
     return inline_place.get() or process
 
 
-@dataclass(frozen=True, slots=True)
 class Execution:
-    """One task or call under way."""
+    """One task or call under way. ``uid`` says whether the record is still this execution's: a task of an event loop may
+    outlive the call that started it."""
 
-    record: int
-    call: Call
-    uid: int = 0
-    """Says whether the record is still this execution's: a task of an event loop may outlive the call that started it."""
+    __slots__ = ("call", "record", "uid")
+
+    def __init__(self, record: int, call: Call, uid: int = 0) -> None:
+        self.record = record
+        self.call = call
+        self.uid = uid
 
 
 current: ContextVar[Execution | None] = ContextVar("shoal_execution", default=None)

@@ -9,14 +9,13 @@ import socket
 import struct
 import sys
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shoal.core import native_threads
 from shoal.core.birth_marks import PLACEHOLDERS
 from shoal.core.native import session_folder
 from shoal.core.native.daemon_log import last_words, log_path
-from shoal.exceptions import RaySystemError
+from shoal.core.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,16 +31,15 @@ END_TIMEOUT_S = 2.0  # of a daemon that could not start
 _WELCOME = struct.Struct("<4sII")
 
 
-@dataclass
-class NodeOptions:
+class NodeOptions(Record):
     """What the user asked for; None: detected. ``resources`` are custom ones. ``temp_dir``: where the session folder goes."""
 
     num_cpus: float | None = None
     num_gpus: float | None = None
     memory_bytes: int | None = None
     object_store_bytes: int | None = None
-    resources: dict[str, float] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
+    resources: dict[str, float] | None = None
+    labels: dict[str, str] | None = None
     temp_dir: str | None = None
     node_name: str | None = None
     spill_directories: tuple[str, ...] = ()  # where folders for spilled values are made; none: in the session folder
@@ -54,16 +52,15 @@ class NodeOptions:
             num_gpus=options.num_gpus,
             memory_bytes=options.memory,
             object_store_bytes=options.object_store_memory,
-            resources=dict(options.resources or {}),
-            labels=dict(options.labels or {}),
+            resources=options.resources,
+            labels=options.labels,
             temp_dir=options.temp_dir,
             node_name=options.node_name,
             spill_directories=options.spill_directories,
         )
 
 
-@dataclass
-class EmbeddedNode:
+class EmbeddedNode(Record):
     """A daemon that was just started. ``facts`` is the configuration that was sent to it; see ``node_config``."""
 
     link: socket.socket
@@ -96,6 +93,8 @@ def start_embedded(
     pid = _spawn(command, theirs, config)
     theirs.close()
     meanwhile()
+    from shoal.exceptions import RaySystemError
+
     try:
         arena_fd, slot, queue = _welcomed(ours)
     except RaySystemError as error:
@@ -109,6 +108,8 @@ def start_embedded(
 
 def _welcomed(link: socket.socket) -> tuple[int, int, int]:
     """Waits for the daemon's first words: descriptor of the arena, our slot, our queue. Raises RaySystemError."""
+    from shoal.exceptions import RaySystemError
+
     link.settimeout(START_TIMEOUT_S)
     try:
         data, fds, _, _ = socket.recv_fds(link, _WELCOME.size, 1)
@@ -182,7 +183,7 @@ def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, An
     resources.update({"node:127.0.0.1": 1.0, "node:__internal_head__": 1.0})
     if gpu_count:
         resources["GPU"] = gpu_count
-    resources.update(options.resources)
+    resources.update(options.resources or {})
     node_id = os.urandom(28).hex()
     return {
         "session_id": session_id,
@@ -192,7 +193,7 @@ def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, An
         "cores": cores,
         "initial_workers": max(0, min(cores, 2, int(cpus))),
         "resources": {name: amount for name, amount in resources.items() if amount or name == "CPU"},
-        "labels": {"ray.io/node-id": node_id, **options.labels},
+        "labels": {"ray.io/node-id": node_id, **(options.labels or {})},
         "node_id": node_id,
         "node_name": options.node_name or "127.0.0.1",
         "devices": {"GPU": gpus} if gpu_count else {},

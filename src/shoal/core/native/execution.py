@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from shoal._kernel import ObjectRef, Task
-    from shoal.core.native.exports import Call
+    from shoal.core.native.calls import Call
 
 LEFT_STATUS = 76
 """Exit status of a process that leaves on purpose. Not 0: user code that ends its process with it leaves its work undone."""
@@ -241,6 +241,8 @@ def stop(status: int) -> NoReturn:
         for output in (sys.stdout, sys.stderr):
             output.flush()
     finally:
+        if context.process.ends_by:
+            os.kill(os.getpid(), context.process.ends_by)
         os._exit(status)
 
 

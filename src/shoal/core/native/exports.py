@@ -1,71 +1,32 @@
 """Functions, classes and methods on their way to the workers: each is pickled once, and lives in the arena.
 
-A *call record* says how to call something: what it is, its options that matter to who executes it, and (for functions and
-classes) a reference to the pickled code. Tasks and calls name it; the code itself is shared by all call records of equal code.
+A *call record* (``calls``) says how to call something: what it is, its options that matter to who executes it, and (for
+functions and classes) a reference to the pickled code. Tasks and calls name it; the code itself is shared by all call records
+of equal code.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
 from shoal.core import serialization
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shoal._kernel import ObjectRef
+    from shoal.core.native.calls import Call
 
 logger = logging.getLogger("shoal")
 
 BLOBS_KEPT = 512
+OWN_DIGEST_BYTES = 4096
 BIG_BYTES = 10_000_000
 TOO_BIG_BYTES = 100_000_000
 
 OUT_OF_BAND_VARIABLE = "RAY_allow_out_of_band_object_ref_serialization"
-
-FUNCTION = "function"
-METHOD = "method"
-CLASS = "class"
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What a worker needs to execute something."""
-
-    kind: str
-    name: str  # as shown to people: module.function, Class.method
-    code: ObjectRef | None  # pickled function or class
-    method: str = ""
-    task_name: str = ""
-    returns_dynamic: bool = False
-    retry_exceptions: bool | tuple[type[BaseException], ...] = False
-    max_calls: int = 0
-    group: str = ""
-    placement_group: bytes = b""  # of a task
-    threads: int = 1  # of a task: its whole CPUs, for libraries that ask how many threads they may use
-    pauses: bool = False  # its stream waits for its reader (backpressure)
-
-    def __reduce__(self) -> tuple[Callable[..., Call], tuple[Any, ...]]:
-        return type(self), (
-            self.kind,
-            self.name,
-            self.code,
-            self.method,
-            self.task_name,
-            self.returns_dynamic,
-            self.retry_exceptions,
-            self.max_calls,
-            self.group,
-            self.placement_group,
-            self.threads,
-            self.pauses,
-        )
 
 
 def qualified_name(value: Any) -> str:
@@ -97,7 +58,7 @@ class Exports:
             raise error.named(kind, shown=f"{qualified_name(value)}{suffix}") from None
         _kernel.mark_code(fresh)
         _check_size(_kernel.record_size(fresh.record), what)
-        digest = hashlib.sha256(_kernel.raw_value(fresh)).digest()
+        digest = _digest(_kernel.raw_value(fresh))
         ref = self._blobs.setdefault(digest, fresh)
         if len(self._blobs) > BLOBS_KEPT:
             self._blobs.popitem(last=False)
@@ -110,6 +71,15 @@ class Exports:
     def call(self, call: Call) -> ObjectRef:
         """The call record: what a task's record names as its function."""
         return _kernel.function_record(call, call.name)
+
+
+def _digest(code: bytes) -> bytes:
+    """Equal for equal code. What is small is its own: OpenSSL, which hashlib loads, would be a part of every start."""
+    if len(code) <= OWN_DIGEST_BYTES:
+        return bytes(code)
+    import hashlib
+
+    return hashlib.sha256(code).digest()
 
 
 def _check_size(size_bytes: int, what: str) -> None:

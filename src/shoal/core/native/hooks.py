@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shoal.core.native.tasks import Check
 
 HOLDERS_SHOWN = 8
+_CHANGED = {0: "the file is shorter than what was written", errno.EBADMSG: "its bytes are not what was written"}
 RECORD_PUT = 0
 REF_BYTES = 28
 
@@ -71,7 +72,7 @@ def _what(uid: int, is_own: bool, call: str) -> str:
 
 
 def value_lost(ref: _kernel.ObjectRef, path: str, code: int) -> None:
-    """The file of a spilled value is gone, unreadable, or (``code`` 0) shorter than it was: has it computed again.
+    """The file of a spilled value is gone, unreadable, changed (EBADMSG) or cut short (0): has the value computed again.
 
     Raises ObjectReconstructionFailedError when that can't be done."""
     from shoal.core.native.control import RequestFailed
@@ -82,7 +83,7 @@ def value_lost(ref: _kernel.ObjectRef, path: str, code: int) -> None:
     except RequestFailed as failure:
         if failure.kind != LOST:
             raise
-        trouble = os.strerror(code) if code else "the file is shorter than what was written"
+        trouble = _CHANGED.get(code) or os.strerror(code)
         told = exceptions.ObjectReconstructionFailedError.REASON_MESSAGES[str(failure)]
         because = f"{told}. The value was moved to the file {path}, which can't be read: {trouble}"
         raise exceptions.ObjectReconstructionFailedError(ref.hex(), str(failure), because) from None

@@ -5,7 +5,6 @@ What an environment holds depends on what is in them, so their digests travel wi
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -128,6 +127,8 @@ def _digest(path: str) -> str:
 
 
 def _file_digest(path: str) -> str:
+    import hashlib  # with OpenSSL, which few need
+
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -136,6 +137,8 @@ def _file_digest(path: str) -> str:
 
 
 def _folder_digest(folder: str) -> str:
+    import hashlib  # with OpenSSL, which few need
+
     digest = hashlib.sha256()
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _IGNORED_FOLDERS and not name.endswith(".egg-info"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 WINDOW_S = 5.0
@@ -22,12 +21,12 @@ class Line(NamedTuple):
     text: str
 
 
-@dataclass
 class _Alike:
-    last: Line
-    since_s: float
-    sources: set[int]
-    count: int = 0  # not shown yet
+    def __init__(self, last: Line, since_s: float, sources: set[int]) -> None:
+        self.last = last
+        self.since_s = since_s
+        self.sources = sources
+        self.count = 0  # not shown yet
 
 
 class LogDeduplicator:

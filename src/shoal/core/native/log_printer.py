@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -23,12 +24,12 @@ PROGRESS_BAR_TOKEN = "__shoal_progress_bar__:"
 
 class LogPrinter:
     """Writes log lines to this process's output, those of standard error to its standard error. Lines that several workers
-    print are counted, see ``LogDeduplicator``."""
+    print are counted, see ``LogDeduplicator``. ``plain``: without saying who printed them."""
 
-    def __init__(self) -> None:
+    def __init__(self, plain: bool = False) -> None:
         colored = os.environ.get("RAY_COLOR_PREFIX", "1") == "1" and sys.stderr.isatty()
         self._before, self._after = (CYAN, RESET) if colored else ("", "")
-        self._plain = os.environ.get("RAY_DISABLE_WORKER_LOG_PREFIX", "0") == "1"
+        self._plain = plain or os.environ.get("RAY_DISABLE_WORKER_LOG_PREFIX", "0") == "1"
         self._deduplicator = LogDeduplicator()
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -36,6 +37,9 @@ class LogPrinter:
     def __call__(self, notification: Any) -> None:
         if isinstance(notification, messages.LogLines):
             self._print(notification)
+        elif isinstance(notification, messages.CollectGarbage):
+            # In a thread of its own: what it finalizes may ask the daemon, whose answers this thread reads.
+            threading.Thread(target=gc.collect, name="collect-garbage", daemon=True).start()
         elif isinstance(notification, messages.ErrorEvent):
             sys.stderr.write(f"shoal: {notification.message}\n")  # print would write the end of the line on its own
             sys.stderr.flush()

@@ -376,7 +376,7 @@ class ActorNames(Message):
 
 
 class GroupInfo(Message):
-    """``state``: PENDING, CREATED or REMOVED."""
+    """``state``: PENDING, CREATED or REMOVED. ``reason``: why it can never be placed. ``placed_s``: how long that took."""
 
     group_id: bytes
     name: str
@@ -385,6 +385,7 @@ class GroupInfo(Message):
     state: str
     bundles: list[dict[str, float]]
     reason: str
+    placed_s: float = 0.0
 
 
 class Groups(Message):
@@ -428,6 +429,10 @@ class ErrorEvent(Message):
     message: str
 
 
+class CollectGarbage(Message):
+    """Work waits for what actors hold, and the handle of one that nobody uses may be in a circle of objects of this driver."""
+
+
 Answer = (
     Welcome
     | Done
@@ -446,6 +451,7 @@ Answer = (
     | Failure
     | LogLines
     | ErrorEvent
+    | CollectGarbage
 )
 
 

@@ -36,23 +36,34 @@ class Runner(NamedTuple):
     pid: int
 
 
-def tasks(node_id: str, runners: Mapping[int, Runner], actors: Mapping[bytes, Runner]) -> list[dict[str, m.Cell]]:
+def tasks(
+    node_id: str, runners: Mapping[int, Runner], actors: Mapping[bytes, Runner], lost: Mapping[int, Runner]
+) -> list[dict[str, m.Cell]]:
     """Tasks and calls: those that have a record, and the latest of those that ended. ``runners``: the processes of the records
-    that are being executed; ``actors``: those of the actors, by their ids."""
+    that are being executed; ``actors``: those of the actors, by their ids; ``lost``: those that have died with tasks, by the
+    uids of these."""
     rows: list[dict[str, m.Cell]] = []
     parents: list[int] = []
     for item in _kernel.list_records(SCAN_MAX):
         if item["kind"] in _TASK_KINDS:
             task_id = item["ref"].binary()[:TASK_ID_BYTES]
             runner = actors.get(task_id[ACTOR_ID_AT:]) if item["kind"] in _CALLS else runners.get(item["record"])
-            rows.append(_task_row(item, task_id, _state_of(item), node_id, runner if item["state"] == _RUNNING else None))
+            if item["state"] != _RUNNING:
+                runner = _lost_with(lost, item, task_id)
+            rows.append(_task_row(item, task_id, _state_of(item), node_id, runner))
             parents.append(item["parent"])
-    past = _kernel.list_past_tasks(SCAN_MAX)
-    rows += [_task_row(item, item["task_id"], "FAILED" if item["is_error"] else "FINISHED", node_id, None) for item in past]
+    for item in _kernel.list_past_tasks(SCAN_MAX):
+        state = "FAILED" if item["is_error"] else "FINISHED"
+        rows.append(_task_row(item, item["task_id"], state, node_id, _lost_with(lost, item, item["task_id"])))
     known = {int(str(row["task_id"])[:16], 16): row["task_id"] for row in rows}
     for row, parent in zip(rows, parents, strict=False):
         row["parent_task_id"] = known.get(parent) if parent else f"{DRIVER_TASK}{row['job_id']}"
     return rows
+
+
+def _lost_with(lost: Mapping[int, Runner], item: dict[str, Any], task_id: bytes) -> Runner | None:
+    """The process whose death has failed the task."""
+    return lost.get(int.from_bytes(task_id[:8], "big")) if item["is_error"] else None
 
 
 def _state_of(item: dict[str, Any]) -> str:

@@ -107,7 +107,12 @@ def _kv(message: Callable[..., messages.Message], answer_field: str) -> Callable
 def _list_state(engine: NativeEngine, resource: str, limit: int = STATE_LIMIT) -> list[dict[str, Any]]:
     answer = engine.control.request(messages.ListState(kind=resource, limit=limit))
     assert isinstance(answer, messages.Rows)
-    return [dict(row) for row in answer.rows]
+    rows = [dict(row) for row in answer.rows]
+    if resource == "tasks":
+        from shoal.core.native.task_errors import add_errors  # most programs never ask
+
+        add_errors(rows)
+    return rows
 
 
 def _group_facts(group: messages.GroupInfo) -> dict[str, Any]:
@@ -188,7 +193,21 @@ def _table_row(engine: NativeEngine, group: messages.GroupInfo) -> dict[str, Any
         ),
         "strategy": group.strategy,
         "state": group.state,
-        "stats": {"scheduling_state": group.state, "reason": group.reason},
+        "stats": _scheduling_stats(group),
+    }
+
+
+def _scheduling_stats(group: messages.GroupInfo) -> dict[str, Any]:
+    """Times are 0 until it is placed, and never quite 0 afterwards: what the daemon does at once takes no time by its clock."""
+    latency_ms = max(group.placed_s * 1000, 0.001) if group.state == "CREATED" else group.placed_s * 1000
+    waits = "INFEASIBLE" if group.reason else "NO_RESOURCES"
+    return {
+        "end_to_end_creation_latency_ms": latency_ms,
+        "scheduling_latency_ms": latency_ms,
+        "scheduling_attempt": 1,
+        "highest_retry_delay_ms": 0.0,
+        "scheduling_state": {"CREATED": "FINISHED", "REMOVED": "REMOVED"}.get(group.state, waits),
+        "reason": group.reason,
     }
 
 

@@ -1,15 +1,16 @@
 """The folder of a session: ``ROOT/shoal-<uid>/session_<time>_<pid>``, for the owner alone. Holds the socket, logs and spilled
 values.
 
-A session that ends in order removes its folder. What a killed one left is removed when the next session starts: a folder is
-stale when the process that made it and its daemon are gone, which the lock on ``daemon.lock`` tells without relying on process
-numbers."""
+A session that ends in order removes its folder. When its driver and its daemon were both killed, the zygote does it as it ends.
+What remains is removed when the next session starts: a folder is stale when the process that made it and its daemon are gone,
+which the lock on ``daemon.lock`` tells without relying on process numbers."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import select
 import socket
 import stat
 from collections.abc import Iterator, Sequence
@@ -126,6 +127,16 @@ def remove(folder: str, spill_folders: Sequence[str], keep_logs: bool) -> None:
         os.rmdir(folder)
 
 
+def remove_abandoned(folder: str, spill_folders: Sequence[str], driver_pid: int, patience_s: float) -> bool:
+    """For who outlives the daemon: removes the folder if the driver is gone too, or goes within ``patience_s``. Whether it did.
+
+    A driver that lives removes the folder itself, after it has looked for the daemon's last words. Raises as :func:`remove`."""
+    if _has_ended(driver_pid, patience_s) and _is_stale(folder):
+        remove(folder, spill_folders, keep_logs=False)
+        return True
+    return False
+
+
 def spill_folder_in(base: str, session_id: str) -> str:
     """The folder for spilled values that a session makes for itself in a place the user has named."""
     return os.path.join(base, f"{SPILL_PREFIX}{session_id}")
@@ -157,6 +168,18 @@ def _is_stale(folder: str) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def _has_ended(pid: int, patience_s: float) -> bool:
+    """Also when nobody has reaped it so far. A number that was given to another process since then counts as living."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], patience_s)[0])
+    finally:
+        os.close(descriptor)
 
 
 def _maker_is_gone(folder: str) -> bool:

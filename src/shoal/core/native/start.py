@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import uuid
+import os
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from shoal.core.native.node import Node
     from shoal.core.runtime_env import RuntimeEnv
 
+_REST = (
+    "shoal.core.decorators",
+    "shoal.core.native.engine",
+    "shoal.core.native.hooks",
+    "shoal.core.native.log_printer",
+    "shoal.core.native.node_death",
+    "shoal.core.session_context",
+)
+
 
 def start(options: InitOptions) -> NativeEngine:
     """The engine of a driver: a private node of its own, or a running one that listens on this machine.
@@ -27,13 +36,11 @@ def start(options: InitOptions) -> NativeEngine:
 
 
 def _start_private(options: InitOptions) -> NativeEngine:
-    namespace = options.effective_namespace or str(uuid.uuid4())
+    namespace = options.effective_namespace or os.urandom(16).hex()
     started = start_embedded(
         NodeOptions.of(options),
         extra={"namespace": namespace},
-        meanwhile=lambda: importlib.import_module(
-            "shoal.core.native.engine"
-        ),  # 40 ms of imports, while the daemon makes its own
+        meanwhile=_import_the_rest,
     )
     from shoal.core.native import messages
     from shoal.core.native.control import ControlClient
@@ -46,8 +53,14 @@ def _start_private(options: InitOptions) -> NativeEngine:
     engine = _engine(options, control, node, namespace, started.job_id)
     engine.classes.know_default(started.default_queue, started.default_class_id)
     control.send(messages.Subscribe(namespace=namespace, log_to_driver=options.log_to_driver))
-    _watch(engine, control, started.daemon_pid)
+    _watch(engine, control, started.daemon_pid, options)
     return engine
+
+
+def _import_the_rest() -> None:
+    """What the driver needs from now on: 40 ms, in which the daemon imports what it needs itself."""
+    for name in _REST:
+        importlib.import_module(name)
 
 
 def _join(options: InitOptions) -> NativeEngine:
@@ -55,7 +68,7 @@ def _join(options: InitOptions) -> NativeEngine:
     from shoal.core.native.control import ControlClient
     from shoal.core.native.node import Node
 
-    namespace = options.effective_namespace or str(uuid.uuid4())
+    namespace = options.effective_namespace or os.urandom(16).hex()
     folder = session_folder_of(options.address, options.temp_dir)
     control, welcome, fd = ControlClient.connect(folder, 0, namespace, options.log_to_driver)
     _kernel.attach_arena(fd)
@@ -67,17 +80,19 @@ def _join(options: InitOptions) -> NativeEngine:
         "resources": welcome.resources,
     }
     engine = _engine(options, control, Node(facts, welcome.slot), namespace, welcome.job_id)
-    _watch(engine, control, welcome.daemon_pid)
+    _watch(engine, control, welcome.daemon_pid, options)
     return engine
 
 
-def _watch(engine: NativeEngine, control: ControlClient, daemon_pid: int) -> None:
-    """One thread that sleeps: it shows what workers print, and sees the daemon die."""
+def _watch(engine: NativeEngine, control: ControlClient, daemon_pid: int, options: InitOptions) -> None:
+    """One thread that sleeps: it shows what workers print, and sees the daemon die.
+
+    With a LoggingConfig each record says itself who wrote it."""
     from shoal.core.native.log_printer import LogPrinter
     from shoal.core.native.node_death import fail_everything
 
     folder = engine.node.session_folder
-    printer = LogPrinter()
+    printer = LogPrinter(plain=options.logging_config is not None)
     engine.on_shutdown = printer.flush
     control.watch(printer, lambda: fail_everything(daemon_pid, folder, engine.actors.known_mailboxes()))
 
@@ -102,6 +117,7 @@ def _actors_are_detached(options: InitOptions) -> bool:
 
 
 def _engine(options: InitOptions, control: ControlClient, node: Node, namespace: str, job: int) -> NativeEngine:
+    from shoal.core.native import hooks
     from shoal.core.native.engine import NativeEngine
 
     _kernel.set_slot_job(_kernel.my_slot(), job)
@@ -114,6 +130,7 @@ def _engine(options: InitOptions, control: ControlClient, node: Node, namespace:
         actors_are_detached=_actors_are_detached(options),
         job_facts=_job_facts(options, namespace, job),
     )
+    hooks.install()
     engine.preload()
     if options.effective_runtime_env is not None:
         _prepare(engine, options.effective_runtime_env)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from shoal import _kernel
-from shoal.core.native import exports
+from shoal.core.native import calls
 from shoal.core.native.classes import chosen_group
 from shoal.core.native.exports import qualified_name
 from shoal.core.remote_function import RemoteFunction
@@ -28,8 +28,8 @@ def task_submitter(engine: NativeEngine, function: FunctionSpec, options: TaskOp
     group = chosen_group(options.scheduling_strategy, engine.captured_group())
     if group is not None:
         group.check_fits(options.resource_request(), f"the remote function {function.name}")
-    call = exports.Call(
-        kind=exports.FUNCTION,
+    call = calls.Call(
+        kind=calls.FUNCTION,
         name=_shown_name(function, options),
         code=engine.exports.code(function.function, f"remote function {function.name}"),
         method=f"{function.module}.{function.name}",

@@ -9,7 +9,7 @@ from shoal import _kernel
 from shoal.core import native_threads
 from shoal.core.native import context
 from shoal.core.native.actors import DEFAULT_GROUP
-from shoal.core.native.termination import send_terminate
+from shoal.core.native.termination import finish_calls_on_sigterm, send_terminate
 
 if TYPE_CHECKING:
     from shoal.core.descriptors import ClassSpec
@@ -29,6 +29,8 @@ def serve(handlers: Handlers, queues: dict[str, int], spec: ClassSpec, options: 
     for thread in threads:
         thread.start()
     all_here.set()
+    if threads:
+        finish_calls_on_sigterm(queues[DEFAULT_GROUP])
     _kernel.run(queues[DEFAULT_GROUP], handlers, True)
     for thread in threads:
         thread.join()

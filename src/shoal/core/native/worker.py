@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import pickle
 import signal
@@ -14,22 +15,36 @@ from shoal import _kernel, exceptions
 from shoal.core import native_threads, session
 from shoal.core.actor_builtins import BUILT_INS
 from shoal.core.actor_exit import ActorExit
-from shoal.core.logging_config import LoggingConfig
-from shoal.core.native import context, environments, local_files, named_output, threaded_actor
+from shoal.core.native import context, hooks, named_output
 from shoal.core.native.control import worker_facts
-from shoal.core.native.engine import NativeEngine
 from shoal.core.native.execution import LEFT_STATUS, Handlers, leave, stop, task_error
-from shoal.core.native.node import WorkerNode
 from shoal.core.native.process_title import show_title
-from shoal.core.runtime_env import RuntimeEnv
 
 CONSTRUCTOR_FAILED_STATUS = 78
+_REST = (
+    "shoal.core.decorators",
+    "shoal.core.logging_config",
+    "shoal.core.native.engine",
+    "shoal.core.native.environments",
+    "shoal.core.native.local_files",
+    "shoal.core.native.node",
+    "shoal.core.native.threaded_actor",
+    "shoal.core.runtime_context",
+    "shoal.core.runtime_env",
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from shoal.core.native.exports import Call
+    from shoal.core.native.calls import Call
+    from shoal.core.native.engine import NativeEngine
+
+
+def import_the_rest() -> None:
+    """In the zygote, when the first workers are on their way: what they do without until they need it, the others have."""
+    for name in _REST:
+        importlib.import_module(name)
 
 
 def main_worker(slot: int) -> None:
@@ -49,7 +64,7 @@ def main_actor(slot: int, spec: bytes) -> None:
     process.actor_id, process.actor_name = actor_id, options.name or ""
     process.restarts = int(_kernel.record_state(record) == _kernel.SEALED)
     process.placement_group = group or None
-    engine = _become_worker(slot, namespace=job_namespace)
+    engine = _become_worker(slot, namespace=job_namespace)()
     show_title(f"ray::{class_spec.name}.__init__")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.is_async_actor = class_spec.is_async
@@ -73,47 +88,74 @@ def main_actor(slot: int, spec: bytes) -> None:
 
         async_actor.serve(construct, queues, class_spec, options)
     else:
+        from shoal.core.native import threaded_actor
+
         threaded_actor.serve(construct(), queues, class_spec, options)
     stop(LEFT_STATUS)  # its mailboxes are closed: the daemon has ended the actor and is about to kill this process
 
 
-def _become_worker(slot: int, *, namespace: str | None) -> NativeEngine:
-    """``namespace`` None: that of the job."""
+def _become_worker(slot: int, *, namespace: str | None) -> Callable[[], NativeEngine]:
+    """``namespace`` None: that of the job. Returns what gives the engine: a plain task needs none."""
     facts = worker_facts()
     process = context.process
     process.is_worker = True
+    hooks.install()
     atexit.unregister(session.shutdown)  # the zygote's; a worker's side of the session ends with its process
-    process.runtime_env = environments.decode(str(facts.get("environment", "")))
+    job = _take_environment(process, str(facts.get("environment", "")))
     _settle_native_threads(process, facts)
-    digests = process.runtime_env.pop(environments.LOCAL_FILES, {})
-    local_files.inherit(process.runtime_env, digests)
-    job = process.runtime_env.pop(environments.JOB, None) or {}
     _extend_import_path(first=job.get("code_search_path", []), last=job.get("import_path", []))
-    captured = process.runtime_env.pop(environments.CAPTURED_GROUP, None)
-    if captured is not None:
-        process.placement_group, process.captures_child_tasks = bytes.fromhex(captured), True
     if os.environ.get("SHOAL_AS_RAY") == "1":
         from shoal import as_ray
 
         as_ray.install()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    node = WorkerNode(facts, slot)
     job_number = int(job.get("id", facts.get("job_id", 1)))
     _kernel.set_slot_job(slot, job_number)
-    engine = NativeEngine(
+    if namespace is None:
+        namespace = str(job.get("namespace", facts.get("namespace", "")))
+    adopted = session.adopt(lambda: _engine(slot, job, job_number, namespace))
+    if "logging" in job:
+        from shoal.core.logging_config import LoggingConfig
+
+        LoggingConfig.from_dict(job["logging"]).apply(lambda: session.log_facts(adopted.engine))
+    if process.runtime_env:
+        from shoal.core.native import environments
+
+        environments.call_setup_hook(process.runtime_env)
+    return lambda: adopted.engine  # type: ignore[return-value]
+
+
+def _take_environment(process: context.Process, text: str) -> dict[str, Any]:
+    """Notes the fields of the runtime environment; returns the facts of the job that came with them."""
+    if not text:
+        return {}
+    from shoal.core.native import environments, local_files
+
+    process.runtime_env = environments.decode(text)
+    digests = process.runtime_env.pop(environments.LOCAL_FILES, {})
+    local_files.inherit(process.runtime_env, digests)
+    job: dict[str, Any] = process.runtime_env.pop(environments.JOB, None) or {}
+    captured = process.runtime_env.pop(environments.CAPTURED_GROUP, None)
+    if captured is not None:
+        process.placement_group, process.captures_child_tasks = bytes.fromhex(captured), True
+    return job
+
+
+def _engine(slot: int, job: dict[str, Any], job_number: int, namespace: str) -> NativeEngine:
+    from shoal.core.native.engine import NativeEngine
+    from shoal.core.native.node import WorkerNode
+    from shoal.core.runtime_env import RuntimeEnv
+
+    node = WorkerNode(worker_facts(), slot)
+    return NativeEngine(
         node.control,  # type: ignore[arg-type]
         node,
-        namespace=str(job.get("namespace", facts.get("namespace", ""))) if namespace is None else namespace,
+        namespace=namespace,
         job=job_number,
-        job_env=RuntimeEnv(_validate=False, **process.runtime_env),  # what is started here inherits it
+        job_env=RuntimeEnv(_validate=False, **context.process.runtime_env),  # what is started here inherits it
         actors_are_detached=bool(job.get("actors_are_detached")),
         job_facts=job,
     )
-    session.adopt(engine)
-    if "logging" in job:
-        LoggingConfig.from_dict(job["logging"]).apply(lambda: session.log_facts(engine))
-    environments.call_setup_hook(process.runtime_env)
-    return engine
 
 
 def _settle_native_threads(process: context.Process, facts: dict[str, Any]) -> None:

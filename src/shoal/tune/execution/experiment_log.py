@@ -53,6 +53,10 @@ class ExperimentLog:
         self._snapshot_at = 0.0
         self._snapshot_cost_s = 0.0
         self._lines: list[bytes] = []
+        self._resources: tuple[Any, Any] = (
+            None,
+            None,
+        )  # the last trial's, and how they are written: mostly those of all trials
 
     def _end_torn_line(self) -> None:
         with open(self.path, "rb") as file:
@@ -67,7 +71,9 @@ class ExperimentLog:
         trial = record.trial
         line: dict[str, Any] = {"kind": record.kind, "id": trial.trial_id}
         if record.kind == "trial":
-            line.update(_trial_fields(trial))
+            if self._resources[0] is not trial.placement_group_factory:
+                self._resources = (trial.placement_group_factory, _encode(trial.placement_group_factory))
+            line.update(_trial_fields(trial), resources=self._resources[1])
         elif record.kind == "status":
             line.update(status=trial.status, time=time.time())
             if trial.is_finished():
@@ -128,7 +134,6 @@ def _trial_fields(trial: Trial) -> dict[str, Any]:
         "tag": trial.experiment_tag,
         "name": trial.custom_trial_name,
         "dir": trial.storage.trial_dir_name,
-        "resources": _encode(trial.placement_group_factory),
         "trainable": trial.trainable_name,
         "status": trial.status,
     }
@@ -177,6 +182,10 @@ def read_trials(experiment: Experiment) -> list[Trial]:
             if number == len(lines) or _torn(lines, number):
                 continue
             raise TuneError(f"the experiment is damaged: {files[-1]}, line {number}: {error}") from error
+    earlier = None
+    for trial in trials.values():
+        trial.settle(earlier)
+        earlier = trial
     return list(trials.values())
 
 

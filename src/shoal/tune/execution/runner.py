@@ -41,8 +41,9 @@ from shoal.tune.execution.tune_controller import TuneController
 from shoal.tune.experiment.experiment import Experiment
 from shoal.tune.experiment.trial import Trial
 from shoal.tune.registry import registered_environments
-from shoal.tune.result import EXPR_ERROR_FILE, EXPR_ERROR_PICKLE_FILE, HOSTNAME, NODE_IP
+from shoal.tune.result import EXPR_ERROR_FILE, EXPR_ERROR_PICKLE_FILE
 from shoal.tune.run_config import SyncConfig
+from shoal.tune.setup_run import is_inline
 from shoal.tune.stopper import CombinedStopper, NoopStopper
 from shoal.tune.trainable.trial_information import TrialInformation
 from shoal.util.placement_group import remove_placement_group
@@ -89,10 +90,13 @@ class TrialRunner:
         self._reporter = reporter
         self._reuse = reuse_actors
         self._change_directory = change_directory
+        self._directory = _working_directory()
+        self._inline = is_inline()
         self._runtime_env = runtime_env
         self._sync = sync_config or SyncConfig()
         self._not_uploaded: set[Trial] = set()
         self._upload_error: OSError | None = None
+        self._last_ended: Trial | None = None
         self._export_formats = experiment.spec["export_formats"]
         self._processes: dict[str, _Process] = {}
         self._waiting: dict[Any, tuple[str, str]] = {}  # ref -> (trial id, what it is)
@@ -203,7 +207,7 @@ class TrialRunner:
     def _replace(self, trial_id: str, process: _Process) -> None:
         """An idle actor could not take over the trial: a new one does."""
         assert process.start is not None
-        self._end_process(process, gracefully=True, call_stop=True)
+        self._end_process(process, gracefully=True)
         self._begin(process.start, self._new_process(process.start.trial))
 
     # -- instructions
@@ -248,6 +252,8 @@ class TrialRunner:
         if notify.hook in ("on_trial_complete", "on_trial_error"):
             self._upload(notify.trial)
             self._reporter.trial_ended(self._controller, notify.trial)
+            notify.trial.settle(self._last_ended)
+            self._last_ended = notify.trial
         elif notify.hook == "on_checkpoint" and self._sync.sync_artifacts and self._sync.sync_artifacts_on_checkpoint:
             self._upload(notify.trial)
 
@@ -279,37 +285,44 @@ class TrialRunner:
 
     def _begin(self, start: Start, process: _Process) -> None:
         trial = start.trial
+        is_new = process.start is None
         process.start = start
         self._processes[trial.trial_id] = process
         trial.start_time_s = trial.start_time_s or time.time()
-        os.makedirs(trial.local_path, exist_ok=True)
+        _make_folder(trial.local_path)
         checkpoint = start.checkpoint
         if checkpoint is None and trial.restore_path:
             checkpoint = Checkpoint(trial.restore_path)
-        information = TrialInformation(
-            trial_id=trial.trial_id,
-            trial_name=str(trial),
+        facts = {
+            "trial_id": trial.trial_id,
+            "trial_name": str(trial),
+            "experiment_tag": trial.experiment_tag,
+            "config": trial.config,
+            "checkpoint": checkpoint,
+            "counters": start.counters,
+            "next_checkpoint_index": trial.checkpoints.next_index,
+            "lockstep": start.lockstep,
+            "log_files": trial.log_to_file or (None, None),
+        }
+        first = (self._trainable, self._shared_information(trial)) if is_new else ()
+        self._call(trial, "begin", "results", str(trial.storage.trial_dir_name), facts, *first)
+
+    def _shared_information(self, trial: Trial) -> TrialInformation:
+        """What is the same for all trials that a process serves: told with the first one."""
+        return TrialInformation(
             experiment_name=self._experiment.name,
-            experiment_tag=trial.experiment_tag,
-            trial_dir=trial.local_path,
             resources=trial.placement_group_factory,
-            storage=trial.storage,
-            config=trial.config,
-            checkpoint=checkpoint,
-            counters=start.counters,
-            next_checkpoint_index=trial.checkpoints.next_index,
-            lockstep=start.lockstep,
+            storage=self._experiment.storage,
             native_threads=self._native_threads(trial),
             change_directory=self._change_directory,
-            log_files=trial.log_to_file or (None, None),
+            original_directory=self._directory,
             environments=self._environments,
         )
-        self._call(trial, "begin", "results", self._trainable, information)
 
-    @staticmethod
-    def _native_threads(trial: Trial) -> int | None:
-        """One thread for each CPU of the trainable; None when the user has decided with OMP_NUM_THREADS."""
-        if "OMP_NUM_THREADS" in os.environ:
+    def _native_threads(self, trial: Trial) -> int | None:
+        """One thread for each CPU of the trainable; None when the user has decided with OMP_NUM_THREADS, or it is the driver's
+        process."""
+        if self._inline or "OMP_NUM_THREADS" in os.environ:
             return None
         return max(1, int(trial.placement_group_factory.head_cpus))
 
@@ -330,8 +343,7 @@ class TrialRunner:
     def _end_idle(self) -> None:
         """Actors that no trial takes over at once give their resources back."""
         while self._idle:
-            is_class = not self._experiment.trainable.is_function
-            self._end_process(self._idle.pop(), gracefully=is_class, call_stop=is_class)
+            self._end_process(self._idle.pop(), gracefully=True)
 
     def _new_process(self, trial: Trial) -> _Process:
         resources = trial.placement_group_factory
@@ -358,15 +370,16 @@ class TrialRunner:
         process.pending.clear()
         if self._export_formats and release.gracefully and not release.trial.is_function:
             shoal.get(process.actor.export.remote(self._export_formats))
-        reuse = process.is_clean if self._reuse is None else self._reuse
+        reuse = (process.is_clean and not self._inline) if self._reuse is None else self._reuse
         process.is_clean = False
         if reuse and release.gracefully and not was_busy and len(self._idle) < _IDLE_ACTORS_MAX:
             self._idle.append(process)
             return
-        self._end_process(process, release.gracefully, call_stop=not release.trial.is_function)
+        self._end_process(process, release.gracefully)
 
-    def _end_process(self, process: _Process, gracefully: bool, call_stop: bool) -> None:
-        if gracefully and call_stop:
+    def _end_process(self, process: _Process, gracefully: bool) -> None:
+        """Ends an actor; first its trainable where that has a clean-up, or no process that ends with it."""
+        if self._inline or (gracefully and not self._experiment.trainable.is_function):
             self._ending[process.actor.stop.remote()] = process
             return
         self._end(process)
@@ -378,8 +391,7 @@ class TrialRunner:
 
     def _finish(self, interrupted: bool) -> None:
         for process in [*self._processes.values(), *self._idle]:
-            stop = not interrupted and process in self._idle and not self._experiment.trainable.is_function
-            self._end_process(process, gracefully=stop, call_stop=stop)
+            self._end_process(process, gracefully=not interrupted and process in self._idle)
         self._processes.clear()
         self._waiting.clear()
         self._idle.clear()
@@ -390,6 +402,8 @@ class TrialRunner:
             for process in self._ending.values():
                 self._end(process)
             self._ending.clear()
+        if self._directory is not None:
+            os.chdir(self._directory)  # inline trials run in this process, and change it
         self._log.snapshot_if_due(self._snapshot, force=True)
         self._upload_rest()
         self._log.close()
@@ -409,13 +423,26 @@ def _put_trainable(experiment: Experiment) -> Any:
     return shoal.put(experiment.trainable)
 
 
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
 def _with_shared_names(result: dict[str, Any]) -> dict[str, Any]:
-    """``result`` with one string for each name and host, in place of a copy in each result: less than half the memory."""
-    shared = {sys.intern(name) if type(name) is str else name: value for name, value in result.items()}
-    for name in (HOSTNAME, NODE_IP):
-        if type(shared.get(name)) is str:
-            shared[name] = sys.intern(shared[name])
-    return shared
+    """``result`` with one string for each name, in place of a copy in each result."""
+    return {sys.intern(name) if type(name) is str else name: value for name, value in result.items()}
+
+
+def _make_folder(path: str) -> None:
+    """As os.makedirs, which asks four times about a folder whose parent is there."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)
 
 
 def _watches_the_clock(stopper: Any) -> bool:

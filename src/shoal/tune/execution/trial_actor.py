@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import traceback
+from dataclasses import replace
 from typing import Any, TextIO
 
 import cloudpickle
@@ -31,12 +32,25 @@ class TrialActor:
 
     def __init__(self) -> None:
         self._trainable: Trainable | None = None
+        self._class: type[Trainable] = Trainable
+        self._shared = TrialInformation()
         self._streams: list[tuple[TextIO, TextIO]] = []
         self._log_handlers: list[tuple[Any, logging.Handler]] = []
         self._state = ProcessState()
 
-    def begin(self, trainable_class: type[Trainable], information: TrialInformation) -> list[Message]:
-        """Sets the trial up and returns its first messages."""
+    def begin(
+        self,
+        folder: str,
+        facts: dict[str, Any],
+        trainable_class: type[Trainable] | None = None,
+        shared: TrialInformation | None = None,
+    ) -> list[Message]:
+        """Sets the trial up and returns its first messages. ``folder``: its name among the experiment's; ``facts``: fields of
+        its TrialInformation. The first trial of a process comes with the class and with what is the same for all of them."""
+        if trainable_class is not None and shared is not None:
+            self._class, self._shared = trainable_class, shared
+        storage = self._shared.storage.for_trial(folder)
+        information = replace(self._shared, storage=storage, trial_dir=storage.trial_local_path, **facts)
         restoring = False
         try:
             if self._trainable is not None:
@@ -46,7 +60,7 @@ class TrialActor:
                 self._prepare_process(information)
             else:
                 self._prepare_process(information)
-                self._trainable = trainable_class(information.config, storage=information.storage, information=information)
+                self._trainable = self._class(information.config, storage=information.storage, information=information)
             if information.checkpoint is not None:
                 restoring = True
                 self._trainable.restore(information.checkpoint)
@@ -105,7 +119,8 @@ class TrialActor:
             os.makedirs(information.trial_dir, exist_ok=True)
             if information.change_directory:
                 os.chdir(information.trial_dir)
-                os.environ["TUNE_ORIG_WORKING_DIR"] = os.environ.get("TUNE_ORIG_WORKING_DIR", os.getcwd())
+                if information.original_directory is not None:
+                    os.environ["TUNE_ORIG_WORKING_DIR"] = information.original_directory
         self._redirect(information)
 
     def _redirect(self, information: TrialInformation) -> None:

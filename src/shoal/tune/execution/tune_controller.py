@@ -9,6 +9,7 @@ TERMINATED or ERROR. While a checkpoint is being saved for it, ``_after_save`` s
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Iterator
@@ -67,6 +68,7 @@ class TuneController:
         metric: str | None = None,
         fail_fast: bool | str = False,
         max_pending: int | None = None,
+        running_max: int = _RUNNING_MAX,
     ) -> None:
         self.search_alg = search_alg or BasicVariantGenerator()
         self.scheduler = scheduler or FIFOScheduler()
@@ -74,6 +76,7 @@ class TuneController:
         self.resources = dict(resources or {"CPU": 1.0})
         self._metric = metric
         self._fail_fast = fail_fast
+        self._running_max = running_max
         self._max_pending = max_pending if max_pending is not None else self._default_max_pending()
         self._trials: dict[str, Trial] = {}
         self._listed: list[Trial] = []
@@ -119,8 +122,8 @@ class TuneController:
 
     def waiting_trials(self) -> Iterator[Trial]:
         """PENDING ones, then PAUSED ones."""
-        yield from self._by_status[Trial.PENDING].values()
-        yield from [trial for trial in self._by_status[Trial.PAUSED].values() if trial.trial_id not in self._after_save]
+        paused = [trial for trial in self._by_status[Trial.PAUSED].values() if trial.trial_id not in self._after_save]
+        return itertools.chain(self._by_status[Trial.PENDING].values(), paused)
 
     def first_waiting_trial(self, other_than: Trial | None = None) -> Trial | None:
         """The first waiting trial that fits; with ``other_than``: the first other one, whether it fits or not."""
@@ -139,9 +142,7 @@ class TuneController:
 
     def has_resources_for_trial(self, trial: Trial) -> bool:
         needed = trial.placement_group_factory.required_resources
-        if not needed:
-            return self.count(Trial.RUNNING) < _WITHOUT_RESOURCES_MAX
-        if self.count(Trial.RUNNING) >= _RUNNING_MAX:
+        if self.count(Trial.RUNNING) >= (self._running_max if needed else min(self._running_max, _WITHOUT_RESOURCES_MAX)):
             return False
         return all(
             self._used.get(name, 0.0) + amount <= self.resources.get(name, 0.0) + 1e-6 for name, amount in needed.items()

@@ -16,7 +16,9 @@ class MetricHistory:
     __slots__ = ("_metrics",)
 
     def __init__(self) -> None:
-        self._metrics: dict[str, list[Any]] = {}  # [max, min, sum, count, last values]
+        # [max, min, sum, count, last values]; of a metric that has been reported once, as in most trials of a large search, the
+        # number alone: a quarter of the memory.
+        self._metrics: dict[str, list[Any] | float] = {}
 
     def update(self, flat_result: dict[str, Any]) -> None:
         for name, value in flat_result.items():
@@ -30,8 +32,10 @@ class MetricHistory:
                 continue
             entry = self._metrics.get(name)
             if entry is None:
-                self._metrics[name] = [number, number, number, 1, (number,)]
+                self._metrics[name] = number
                 continue
+            if isinstance(entry, float):
+                entry = self._metrics[name] = _series(entry)
             # A first NaN must not hide the numbers that follow.
             entry[0] = number if number > entry[0] or entry[0] != entry[0] else entry[0]
             entry[1] = number if number < entry[1] or entry[1] != entry[1] else entry[1]
@@ -45,7 +49,9 @@ class MetricHistory:
         return None if entry is None else self._scope(entry, scope)
 
     @staticmethod
-    def _scope(entry: list[Any], scope: str) -> float:
+    def _scope(entry: list[Any] | float, scope: str) -> float:
+        if isinstance(entry, float):
+            return entry
         highest, lowest, total, count, last = entry
         if scope in ("max", "min"):
             return float(highest if scope == "max" else lowest)
@@ -62,3 +68,7 @@ class MetricHistory:
 
     def __contains__(self, metric: str) -> bool:
         return metric in self._metrics
+
+
+def _series(number: float) -> list[Any]:
+    return [number, number, number, 1, (number,)]

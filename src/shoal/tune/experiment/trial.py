@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,15 @@ from shoal.tune.checkpoint import Checkpoint
 from shoal.tune.execution.placement_groups import PlacementGroupFactory
 from shoal.tune.experiment.checkpoint_manager import CheckpointManager
 from shoal.tune.experiment.metric_history import MetricHistory
-from shoal.tune.result import CHECKPOINT_PREFIX, EXPR_ERROR_FILE, EXPR_ERROR_PICKLE_FILE
+from shoal.tune.flatten import LEAF_TYPES
+from shoal.tune.result import (
+    CHECKPOINT_PREFIX,
+    CONFIG,
+    EXPERIMENT_TAG,
+    EXPR_ERROR_FILE,
+    EXPR_ERROR_PICKLE_FILE,
+    TRIAL_ID,
+)
 from shoal.tune.run_config import CheckpointConfig
 from shoal.tune.storage import StorageContext
 
@@ -63,7 +72,6 @@ class Trial:
         self.num_failures = 0
         self.num_restore_failures = 0
         self.last_result: dict[str, Any] = {}
-        self.last_result_time_s = float("-inf")
         self.start_time_s: float | None = None
         self.error: BaseException | None = None
         self.error_text: str | None = None
@@ -151,6 +159,20 @@ class Trial:
     def set_status(self, status: str) -> None:
         self.status = status
 
+    def settle(self, like: Trial | None = None) -> None:
+        """Makes an ended trial small: its last result shares the configuration, the id and the tag with the trial, the names
+        with all results, and what is the same there (the host, the date) with the last result of ``like``."""
+        known = {TRIAL_ID: self.trial_id, EXPERIMENT_TAG: self.experiment_tag, CONFIG: self.config}
+        earlier = like.last_result if like is not None else {}
+        settled: dict[str, Any] = {}
+        for name, value in self.last_result.items():
+            if name in known and _is_same(value, known[name]):
+                value = known[name]
+            elif type(value) in (str, int) and type(earlier.get(name)) is type(value) and earlier[name] == value:
+                value = earlier[name]
+            settled[sys.intern(name) if type(name) is str else name] = value
+        self.last_result = settled
+
     def next_checkpoint_name(self) -> str:
         return f"{CHECKPOINT_PREFIX}{self.checkpoints.next_index:06d}"
 
@@ -175,3 +197,14 @@ class Trial:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Trial) and other.trial_id == self.trial_id
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Whether they are equal as far as can be told without asking values of other libraries, which may answer with an array."""
+    if type(value) is not type(other):
+        return False
+    if type(value) is dict:
+        return value.keys() == other.keys() and all(_is_same(item, other[name]) for name, item in value.items())
+    if type(value) in (list, tuple):
+        return len(value) == len(other) and all(map(_is_same, value, other))
+    return value is other or (type(value) in LEAF_TYPES and bool(value == other))

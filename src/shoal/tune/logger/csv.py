@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
-from typing import Any, TextIO
+from collections.abc import Iterable
+from typing import Any, BinaryIO
 
 from shoal.tune.flatten import flatten_dict
-from shoal.tune.logger.logger import LoggerCallback
+from shoal.tune.logger.logger import LoggerCallback, open_among_files
 from shoal.tune.result import EXPR_PROGRESS_FILE
 
 
@@ -16,31 +18,36 @@ class CSVLoggerCallback(LoggerCallback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._files: dict[str, TextIO] = {}
-        self._writers: dict[str, csv.DictWriter[str]] = {}
+        self._tables: dict[str, tuple[BinaryIO, list[str]]] = {}  # the file and its columns
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        flat = {**flatten_dict({key: value for key, value in result.items() if key != "config"})}
-        flat.update({f"config/{key}": value for key, value in flatten_dict(result.get("config") or {}).items()})
-        writer = self._writers.get(trial.trial_id) or self._open(trial, flat)
-        writer.writerow({name: flat.get(name) for name in writer.fieldnames})
-        self._files[trial.trial_id].flush()
-
-    def _open(self, trial: Any, flat: dict[str, Any]) -> csv.DictWriter[str]:
-        os.makedirs(trial.local_path, exist_ok=True)
-        path = os.path.join(trial.local_path, EXPR_PROGRESS_FILE)
-        columns, is_new = list(flat), True
-        if os.path.exists(path) and os.path.getsize(path):
-            with open(path, encoding="utf-8", newline="") as earlier:
-                columns, is_new = next(csv.reader(earlier), columns), False
-        file = self._files[trial.trial_id] = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115
-        writer = self._writers[trial.trial_id] = csv.DictWriter(file, columns, lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        return writer
+        flat = flatten_dict({key: value for key, value in result.items() if key != "config"})
+        flat.update(flatten_dict({"config": result["config"]}) if result.get("config") else {})
+        head = b""
+        table = self._tables.get(trial.trial_id)
+        if table is None:
+            file = open_among_files(trial, EXPR_PROGRESS_FILE, "ab")
+            table = self._tables[trial.trial_id] = (file, _columns_there(file, trial) or list(flat))
+            head = _row(table[1]) if file.tell() == 0 else b""
+        file, columns = table
+        file.write(head + _row(map(flat.get, columns)))
+        file.flush()
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        self._writers.pop(trial.trial_id, None)
-        file = self._files.pop(trial.trial_id, None)
-        if file is not None:
-            file.close()
+        table = self._tables.pop(trial.trial_id, None)
+        if table is not None:
+            table[0].close()
+
+
+def _columns_there(file: BinaryIO, trial: Any) -> list[str] | None:
+    """The columns of a table that an earlier run has begun; None for a new file."""
+    if file.tell() == 0:
+        return None
+    with open(os.path.join(trial.local_path, EXPR_PROGRESS_FILE), encoding="utf-8", newline="") as earlier:
+        return next(csv.reader(earlier), None)
+
+
+def _row(values: Iterable[Any]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue().encode()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import cloudpickle
 
-from shoal.tune.logger.logger import LoggerCallback, to_json
+from shoal.tune.logger.logger import LoggerCallback, open_among_files, to_json
 from shoal.tune.result import EXPR_PARAM_FILE, EXPR_PARAM_PICKLE_FILE, EXPR_RESULT_FILE
 
 
@@ -16,26 +15,25 @@ class JsonLoggerCallback(LoggerCallback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._files: dict[str, TextIO] = {}
+        self._files: dict[str, BinaryIO] = {}
         self._written: dict[str, Any] = {}
 
     def log_trial_start(self, trial: Any) -> None:
-        os.makedirs(trial.local_path, exist_ok=True)
         self._write_config(trial)
-        self._files[trial.trial_id] = open(os.path.join(trial.local_path, EXPR_RESULT_FILE), "a", encoding="utf-8")  # noqa: SIM115
+        self._files[trial.trial_id] = open_among_files(trial, EXPR_RESULT_FILE, "ab")
 
     def _write_config(self, trial: Any) -> None:
         self._written[trial.trial_id] = trial.config
-        with open(os.path.join(trial.local_path, EXPR_PARAM_FILE), "w", encoding="utf-8") as file:
-            file.write(to_json(trial.config))
-        with open(os.path.join(trial.local_path, EXPR_PARAM_PICKLE_FILE), "wb") as file:
-            cloudpickle.dump(trial.config, file)
+        with open_among_files(trial, EXPR_PARAM_FILE, "wb") as file:
+            file.write(to_json(trial.config).encode())
+        with open_among_files(trial, EXPR_PARAM_PICKLE_FILE, "wb") as file:
+            file.write(cloudpickle.dumps(trial.config))
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
         if self._written.get(trial.trial_id) is not trial.config:
             self._write_config(trial)  # a scheduler has changed it
         file = self._files[trial.trial_id]
-        file.write(to_json(result) + "\n")
+        file.write(f"{to_json(result)}\n".encode())
         file.flush()
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import os
+from typing import Any, BinaryIO
 
 from shoal.tune.callback import Callback
 
@@ -60,9 +61,14 @@ class LoggerCallback(Callback):
         self.__dict__.setdefault("_started", set()).discard(trial.trial_id)
 
 
-def to_json(value: Any) -> str:
-    """JSON of ``value``; numpy values become plain ones, what JSON cannot hold becomes its text."""
-    return json.dumps(value, default=_plain)
+def open_among_files(trial: Any, name: str, mode: str) -> BinaryIO:
+    """The file ``name`` of the trial. Its folder is there once the trial was started by a run, else it is made."""
+    folder = trial.local_path
+    try:
+        return open(f"{folder}/{name}", mode)  # type: ignore[return-value]
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        return open(f"{folder}/{name}", mode)  # type: ignore[return-value]
 
 
 def _plain(value: Any) -> Any:
@@ -71,3 +77,11 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "to_json") and not isinstance(value, type):
         return value.to_json()
     return str(value)
+
+
+_ENCODER = json.JSONEncoder(default=_plain)
+
+
+def to_json(value: Any) -> str:
+    """JSON of ``value``; numpy values become plain ones, what JSON cannot hold becomes its text."""
+    return _ENCODER.encode(value)

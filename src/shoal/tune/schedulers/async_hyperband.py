@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import math
 from typing import Any
 
 import numpy as np
@@ -54,10 +56,12 @@ class AsyncHyperBandScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         self._require_metric()
+        self._bracket_of[trial.trial_id] = self._brackets[self._choose_bracket() if len(self._brackets) > 1 else 0]
+
+    def _choose_bracket(self) -> int:
         sizes = np.array([len(bracket.rungs) for bracket in self._brackets], dtype=float)
         weights = np.exp(sizes - sizes.max())
-        chosen = 0 if len(sizes) == 1 else int(np.random.choice(len(sizes), p=weights / weights.sum()))
-        self._bracket_of[trial.trial_id] = self._brackets[chosen]
+        return int(np.random.choice(len(sizes), p=weights / weights.sum()))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if self._time_attr not in result or self._metric not in result:
@@ -86,32 +90,52 @@ class AsyncHyperBandScheduler(FIFOScheduler):
         return f"Using AsyncHyperBand: num_stopped={self._num_stopped}\n{rungs}"
 
 
+class _Rung:
+    """Who has passed one milestone, and their scores in order: the trials after ten thousand others are judged as quickly as
+    the first."""
+
+    def __init__(self, milestone: float) -> None:
+        self.milestone = milestone
+        self.passed: set[str] = set()
+        self._scores: list[float] = []  # finite ones, ascending
+
+    def record(self, trial_id: str, score: float) -> None:
+        self.passed.add(trial_id)
+        if math.isfinite(score):
+            bisect.insort(self._scores, score)
+
+    def quantile(self, share: float) -> float | None:
+        """The score that ``share`` of the others lie below, between two of them if need be; None without scores."""
+        if not self._scores:
+            return None
+        place = share * (len(self._scores) - 1)
+        below = math.floor(place)
+        low, high = self._scores[below], self._scores[min(below + 1, len(self._scores) - 1)]
+        return low + (high - low) * (place - below)
+
+
 class _Bracket:
-    """The rungs of one starting point, highest first: pairs of a time and the scores recorded there, by trial."""
+    """The rungs of one starting point, highest first."""
 
     def __init__(self, first: float, max_t: float, factor: float, skipped: int) -> None:
-        self.factor = factor
-        self.rungs: list[tuple[float, dict[str, float]]] = []
+        self._share = 1 - 1 / factor
+        self.rungs: list[_Rung] = []
         power = skipped
         while first * factor**power < max_t or not self.rungs:
-            self.rungs.insert(0, (first * factor**power, {}))
+            self.rungs.insert(0, _Rung(first * factor**power))
             power += 1
 
-    def cutoff(self, recorded: dict[str, float]) -> float | None:
-        scores = [score for score in recorded.values() if np.isfinite(score)]
-        return float(np.percentile(scores, (1 - 1 / self.factor) * 100)) if scores else None
-
     def judge(self, trial_id: str, time: float, score: float) -> str:
-        for milestone, recorded in self.rungs:
-            if time < milestone or trial_id in recorded:
+        for rung in self.rungs:
+            if time < rung.milestone or trial_id in rung.passed:
                 continue
-            cutoff = self.cutoff(recorded)
-            recorded[trial_id] = score
+            cutoff = rung.quantile(self._share)
+            rung.record(trial_id, score)
             return STOP if cutoff is not None and score < cutoff else CONTINUE
         return CONTINUE
 
     def describe(self) -> str:
-        return "Bracket: " + " | ".join(f"Iter {milestone:.3f}: {self.cutoff(recorded)}" for milestone, recorded in self.rungs)
+        return "Bracket: " + " | ".join(f"Iter {rung.milestone:.3f}: {rung.quantile(self._share)}" for rung in self.rungs)
 
 
 ASHAScheduler = AsyncHyperBandScheduler

@@ -83,9 +83,12 @@ class HyperBandScheduler(FIFOScheduler):
             self._bracket_of.pop(trial.trial_id, None)
         if current is not None and current in good:
             decision = CONTINUE
-        if not bracket.live:
-            self._brackets.remove(bracket)
+        self._forget_if_over(bracket)
         return decision
+
+    def _forget_if_over(self, bracket: Bracket) -> None:
+        if not bracket.live and bracket in self._brackets:
+            self._brackets.remove(bracket)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         self._drop(trial)
@@ -100,6 +103,8 @@ class HyperBandScheduler(FIFOScheduler):
         bracket = self._bracket_of.pop(trial.trial_id, None)
         if bracket is not None:
             bracket.live.pop(trial.trial_id, None)
+            if bracket.is_full:
+                self._forget_if_over(bracket)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         for _ in range(len(self._brackets) + 1):

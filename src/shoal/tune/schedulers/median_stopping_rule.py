@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import collections
+import math
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,7 @@ class MedianStoppingRule(FIFOScheduler):
         self._min_samples_required = min_samples_required
         self._min_time_slice = min_time_slice
         self._hard_stop = hard_stop
-        self._results: dict[str, list[tuple[float, float]]] = collections.defaultdict(list)
+        self._curves: dict[str, _Curve] = collections.defaultdict(_Curve)
         self._resumed_at: dict[str, float] = {}
         self._stopped: set[str] = set()
         self._completed: set[str] = set()
@@ -48,18 +50,12 @@ class MedianStoppingRule(FIFOScheduler):
         if trial.trial_id in self._stopped:
             return STOP if self._hard_stop else PAUSE
         time = result[self._time_attr]
-        self._results[trial.trial_id].append((time, self._score(result)))
+        curve = self._record(trial, time, self._score(result))
         if time < self._grace_period or time - self._resumed_at.get(trial.trial_id, 0.0) < self._min_time_slice:
             return CONTINUE
-        others = [
-            other
-            for other, seen in self._results.items()
-            if other != trial.trial_id and seen and seen[-1][0] >= self._grace_period
-        ]
-        means = [mean for other in others if (mean := self._running_mean(other, time)) is not None]
-        if len(means) < self._min_samples_required:
-            return CONTINUE
-        if max(score for _, score in self._results[trial.trial_id]) >= float(np.median(means)):
+        others = [one for one in self._curves.values() if one is not curve and one.last >= self._grace_period]
+        means = [mean for other in others if (mean := other.mean_until(time)) is not None]
+        if len(means) < self._min_samples_required or curve.best >= float(np.median(means)):
             return CONTINUE
         if self._hard_stop:
             self._stopped.add(trial.trial_id)
@@ -67,14 +63,47 @@ class MedianStoppingRule(FIFOScheduler):
         self._resumed_at[trial.trial_id] = time
         return PAUSE
 
-    def _running_mean(self, trial_id: str, time: float) -> float | None:
-        scores = [score for seen, score in self._results[trial_id] if self._grace_period <= seen <= time]
-        return float(np.mean(scores)) if scores else None
+    def _record(self, trial: Any, time: float, score: float) -> _Curve:
+        curve = self._curves[trial.trial_id]
+        curve.add(time, score, counts=time >= self._grace_period)
+        return curve
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         if self._time_attr in result and self._metric in result:
-            self._results[trial.trial_id].append((result[self._time_attr], self._score(result)))
+            self._record(trial, result[self._time_attr], self._score(result))
         self._completed.add(trial.trial_id)
 
     def debug_string(self) -> str:
         return f"Using MedianStoppingRule: num_stopped={len(self._stopped)}."
+
+
+class _Curve:
+    """The results of one trial, such that its running mean at any time is looked up, however many results there are."""
+
+    __slots__ = ("_means", "_scores", "_times", "best", "last")
+
+    def __init__(self) -> None:
+        self.best = -math.inf
+        self.last = -math.inf  # the time of the latest result
+        self._times: list[float] = []  # ascending, as are those that belong to them:
+        self._scores: list[float] = []
+        self._means: list[float] = []  # of this score and those before
+
+    def add(self, time: float, score: float, counts: bool) -> None:
+        """``counts``: whether the score is part of the running means."""
+        self.best, self.last = max(self.best, score), time
+        if not counts:
+            return
+        place = bisect.bisect_right(self._times, time)  # the end, unless the trial was set back
+        self._times.insert(place, time)
+        self._scores.insert(place, score)
+        del self._means[place:]
+        mean = self._means[-1] if self._means else 0.0
+        for number in range(place, len(self._scores)):
+            # Step by step: the mean of equal scores is that score, and no rounding error stops a trial that is as good.
+            mean += (self._scores[number] - mean) / (number + 1) if math.isfinite(mean) else 0.0
+            self._means.append(mean)
+
+    def mean_until(self, time: float) -> float | None:
+        place = bisect.bisect_right(self._times, time)
+        return self._means[place - 1] if place else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from shoal.tune.execution.placement_groups import PlacementGroupFactory, as_placement_group_factory
 from shoal.tune.result import DONE
-from shoal.tune.trainable.session import Session, as_metrics, end_trial, set_session
+from shoal.tune.trainable.session import Session, as_metrics, bind_session, end_trial, set_session
 from shoal.tune.trainable.trainable import Trainable
 from shoal.tune.trainable.trial_information import TrialInformation
 
@@ -42,6 +42,7 @@ class FunctionTrainable(Trainable):
         self._thread.start()
 
     def _run(self, session: Session) -> None:
+        bind_session(session)
         try:
             returned = type(self)._function(dict(self.config))
             if not inspect.isgenerator(returned):

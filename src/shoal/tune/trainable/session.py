@@ -131,6 +131,7 @@ def store_checkpoint(checkpoint: Checkpoint, information: TrialInformation, name
 
 
 _session: Session | None = None
+_of_thread = threading.local()
 _at_end: list[Callable[[bool], None]] = []
 
 
@@ -151,8 +152,15 @@ def set_session(session: Session | None) -> None:
     _session = session
 
 
+def bind_session(session: Session) -> None:
+    """Makes ``session`` that of this thread, whatever else runs in the process (in inline mode a trial that was stopped)."""
+    _of_thread.session = session
+
+
 def get_session() -> Session | None:
-    return _session
+    """The session of this thread, or else of this process: threads that a trainable starts report, too."""
+    own: Session | None = getattr(_of_thread, "session", None)
+    return own if own is not None else _session
 
 
 def shutdown_session() -> None:
@@ -164,16 +172,18 @@ def report(metrics: dict[str, Any] | None = None, *, checkpoint: Checkpoint | No
 
     Returns when the trial may go on; a trial that was stopped leaves by SystemExit. Raises RuntimeError outside of a trial.
     """
-    if _session is None:
+    session = get_session()
+    if session is None:
         raise RuntimeError("report is for code that runs inside of a trial (a function given to Tuner or tune.run)")
     if metrics is not None and not isinstance(metrics, dict):
         raise ValueError(f"metrics must be a dictionary, but got metrics={metrics!r} of type {type(metrics).__name__}")
-    _session.report({**(metrics or {}), **more}, checkpoint)
+    session.report({**(metrics or {}), **more}, checkpoint)
 
 
 def get_checkpoint() -> Checkpoint | None:
     """The checkpoint to go on from, None at a fresh start."""
-    return _session.checkpoint if _session is not None else None
+    session = get_session()
+    return session.checkpoint if session is not None else None
 
 
 class TrialContext:
@@ -221,7 +231,8 @@ class TrialContext:
 
 def get_context() -> TrialContext:
     """Names, folder and resources of the trial that asks; empty outside of a trial."""
-    return TrialContext(_session.information if _session is not None else TrialInformation())
+    session = get_session()
+    return TrialContext(session.information if session is not None else TrialInformation())
 
 
 def as_metrics(returned: Any) -> dict[str, Any] | None:

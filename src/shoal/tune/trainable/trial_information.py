@@ -24,5 +24,6 @@ class TrialInformation:
     lockstep: bool = True
     native_threads: int | None = None
     change_directory: bool = False
+    original_directory: str | None = None  # the driver's, for TUNE_ORIG_WORKING_DIR
     log_files: tuple[str | None, str | None] = (None, None)
     environments: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Callbacks for training libraries that report to Tune: Keras, XGBoost, LightGBM, Lightning. Each module needs its library."""
