@@ -131,6 +131,8 @@ class Arena {
     if (r.flags & kArgsHeld) release_args(r);
   }
   void release_value(Record& r);
+  void drop_spilled_references(Record& r);
+  void drop_returns(u32 i);
   u64 trim_records();
 
   // ---- heap.cpp
@@ -151,6 +153,13 @@ class Arena {
   std::string file_of(u64 uid) const;
   u32 pin(u32 i);  // entry number: the value stays where it is
   void unpin(u32 i, u32 entry);
+
+  // ---- lineage.cpp
+  void begin_origin(u32 i);
+  void complete_origin(u32 i);
+  u64 lineage_bytes_of(const Record& origin) const;
+  u32 new_return(u32 task, u32 number, u32 previous);
+  Lost reconstruct(u32 i, u64 uid);  // the daemon's: kRecovered when the value's place names what is being computed
 
   // ---- graph.cpp
   bool ready(u32 i) const { return record(i).dependents.load(std::memory_order_acquire) & kClosed; }
@@ -269,6 +278,18 @@ class Arena {
   void announce_everything();
   DeadTask facts_of(u32 i) const;
   bool in_dependents(u32 of, u32 i);
+  u32 new_origin(u32 values, u32* entry);
+  void publish_origin(u32 o);
+  u32 origin_of_unmakeable(u32 i);
+  u32 origin_argument(u32 i);
+  bool is_lost(u32 i) const;
+  u32 find_made(u32 o, u32 number);
+  u32 queue_for(u32 driver, u32 class_id);
+  u32 driver_of(u32 job) const;
+  bool fill_again(u32 i, Record& origin, const std::vector<u32>& values);
+  void replace_lost(u32 i, u32 by);
+  Lost plan(u32 first, std::vector<u32>& order, std::vector<u32>& kept);
+  Lost run_again(u32 o, u32 requested, std::vector<u32>& values, std::vector<u32>& kept);
   template <class Condition> bool spin(Condition condition);
   template <class Condition> Wait sleep(Condition condition, i64 deadline_ns, bool counted);
   void take_from_dead(Lock& l, u32 holder, u32 queue_to_repair);

@@ -214,7 +214,10 @@ static PyObject* decode_item(const ItemHead& h, const u8* at, Dependencies depen
         return nullptr;
       }
       bool is_error;
-      return decode_value(i, &is_error);
+      Own value(decode_value(i, &is_error));
+      if (!value || !is_error) return value.release();
+      *failed = i;  // it was lost, and computing it again has failed
+      return nullptr;
     }
     default: PyErr_Format(PyExc_SystemError, "unknown kind of argument %u", h.kind); return nullptr;
   }

@@ -55,7 +55,8 @@ struct ViewObject {
   size_t mapping_bytes;
 };
 ViewObject* new_view(PyObject* owner, const void* data, u64 size);
-ViewObject* view_of(u32 record);  // of its whole value, wherever it is; keeps it there
+// Of its whole value, wherever it is; keeps it there. Null: an exception is set, or it is to be looked for *again.
+ViewObject* view_of(u32 record, bool* again);
 bool add_views();
 
 // ---- encode.cpp
@@ -78,6 +79,16 @@ bool pickle(PyObject* value, Pickled& out);
 void pack_head(const Pickled& p, u8* to, std::vector<std::pair<u64, const Py_buffer*>>& places);
 void copy(void* to, const void* from, u64 bytes);
 bool no_room(u64 bytes);  // raises; false
+
+// While it lives, a value that is being computed again is waited for until then.
+class ValueDeadline {
+ public:
+  explicit ValueDeadline(i64 deadline);
+  ~ValueDeadline();
+
+ private:
+  i64 outer_;
+};
 
 // ---- decode.cpp: bytes that are not what was written raise ValueError
 PyObject* damaged();  // raises; null

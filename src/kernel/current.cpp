@@ -54,6 +54,7 @@ bool seal_value(u32 i, PyObject* value, u32 flags) {
     forget_value(i);
     return false;
   }
+  if (!flags) arena->begin_origin(i);
   arena->seal(i, flags);
   return true;
 }

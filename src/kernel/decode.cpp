@@ -82,52 +82,79 @@ static PyObject* decode_bytes(const void* data, Py_ssize_t size) {
   return out;
 }
 
-PyObject* decode_value(u32 i, bool* is_error) {
-  Record* r = &arena->record(i);
-  *is_error = r->state.load(std::memory_order_acquire) & kErrorFlag;
-  while (r->value_kind == kAlias) {
-    i = u32(r->value_offset);
-    r = &arena->record(i);
+static thread_local i64 value_deadline = -1;
+
+ValueDeadline::ValueDeadline(i64 deadline) : outer_(value_deadline) { value_deadline = deadline; }
+ValueDeadline::~ValueDeadline() { value_deadline = outer_; }
+
+// Where the value is. What an alias names is sealed, unless it is being computed again. 0: an exception is set.
+static u32 place_of_value(u32 i, bool* is_error) {
+  u32 state = arena->record(i).state.load(std::memory_order_acquire);
+  while (arena->record(i).value_kind == kAlias) {
+    std::atomic_thread_fence(std::memory_order_acquire);
+    i = u32(arena->record(i).value_offset);
+    if (!arena->sealed(i)) {
+      Arena::Wait w;
+      LongWait one{&i, 1, 1};
+      if (!waiting([&] { return arena->wait_sealed(i, value_deadline); }, &w, value_deadline < 0 ? &one : nullptr)) return 0;
+      if (w == Arena::Wait::kTimedOut) {
+        PyErr_SetString(PyExc_TimeoutError, "get timed out while a lost value was computed again");
+        return 0;
+      }
+    }
+    state |= arena->record(i).state.load(std::memory_order_acquire);
   }
-  switch (r->value_kind) {
+  *is_error = state & kErrorFlag;
+  return i;
+}
+
+static PyObject* decode_small(const Record& r, u8 kind) {
+  const char* at = reinterpret_cast<const char*>(r.value_inline);
+  switch (kind) {
     case kNone: Py_RETURN_NONE;
     case kTrue: Py_RETURN_TRUE;
     case kFalse: Py_RETURN_FALSE;
     case kInt: {
       long long n;
-      std::memcpy(&n, r->value_inline, 8);
+      std::memcpy(&n, at, 8);
       return PyLong_FromLongLong(n);
     }
     case kFloat: {
       double x;
-      std::memcpy(&x, r->value_inline, 8);
+      std::memcpy(&x, at, 8);
       return PyFloat_FromDouble(x);
     }
-    case kBytes:
-      if (r->where == kInline)
-        return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(r->value_inline), Py_ssize_t(r->value_size));
-      break;
-    case kStr:
-      if (r->where == kInline)
-        return PyUnicode_DecodeUTF8(reinterpret_cast<const char*>(r->value_inline), Py_ssize_t(r->value_size), "strict");
-      break;
-    case kNoValue:
-      PyErr_SetString(PyExc_SystemError, "the record has no value");
-      return nullptr;
-    default: break;
+    case kBytes: return PyBytes_FromStringAndSize(at, Py_ssize_t(r.value_size));
+    case kStr: return PyUnicode_DecodeUTF8(at, Py_ssize_t(r.value_size), "strict");
+    default: PyErr_SetString(PyExc_SystemError, "the record has no value"); return nullptr;
   }
-  ViewObject* view = view_of(i);
-  if (!view) return nullptr;
-  Own owner(reinterpret_cast<PyObject*>(view));
-  const u8* at = static_cast<const u8*>(view->data);
-  switch (r->value_kind) {
-    case kBytes: return decode_bytes(at, view->size);
-    case kStr: return PyUnicode_DecodeUTF8(reinterpret_cast<const char*>(at), view->size, "strict");
-    case kPickle: return decode_pickle(at, u64(view->size), nullptr, {nullptr, 0});
-    case kPack: return decode_pack(at, u64(view->size), owner.get());
-    case kRefList: return decode_refs(at, u64(view->size), true);
-    case kRefTuple: return decode_refs(at, u64(view->size), false);
-    default: PyErr_Format(PyExc_SystemError, "unknown kind of value %d", int(r->value_kind)); return nullptr;
+}
+
+PyObject* decode_value(u32 i, bool* is_error) {
+  for (;;) {
+    u32 found = place_of_value(i, is_error);
+    if (!found) return nullptr;
+    const Record& r = arena->record(found);
+    u8 kind = r.value_kind;
+    if (kind < kBytes || (r.where == kInline && (kind == kBytes || kind == kStr))) return decode_small(r, kind);
+    bool again;
+    ViewObject* view = view_of(found, &again);
+    if (again || kind == kAlias) {  // it was lost, now or a moment ago
+      Py_XDECREF(view);
+      continue;
+    }
+    if (!view) return nullptr;
+    Own owner(reinterpret_cast<PyObject*>(view));
+    const u8* at = static_cast<const u8*>(view->data);
+    switch (kind) {
+      case kBytes: return decode_bytes(at, view->size);
+      case kStr: return PyUnicode_DecodeUTF8(reinterpret_cast<const char*>(at), view->size, "strict");
+      case kPickle: return decode_pickle(at, u64(view->size), nullptr, {nullptr, 0});
+      case kPack: return decode_pack(at, u64(view->size), owner.get());
+      case kRefList: return decode_refs(at, u64(view->size), true);
+      case kRefTuple: return decode_refs(at, u64(view->size), false);
+      default: PyErr_Format(PyExc_SystemError, "unknown kind of value %d", int(kind)); return nullptr;
+    }
   }
 }
 

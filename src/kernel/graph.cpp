@@ -297,6 +297,17 @@ void Arena::seal_returns(u32 i, u32 error_record) {
   }
 }
 
+// What a task still counts of its returns when it has ended.
+void Arena::drop_returns(u32 i) {
+  Record& r = record(i);
+  if (r.kind != kTask && r.kind != kCall) return;
+  for (u32 s = r.first_return, next; s; s = next) {
+    next = record(s).sibling;
+    r.first_return = next;
+    drop(s);
+  }
+}
+
 // For tasks that have not started, and those of the dead: whoever changes the state first wins.
 bool Arena::fail_unsealed(u32 i, u32 error_record) {
   u32 seen = record(i).state.load(std::memory_order_acquire);
@@ -344,6 +355,8 @@ void Arena::finish(u32 i, u32 entry_number) {
     drop(r.actor);
   }
   death_point();
+  complete_origin(i);
+  drop_returns(i);
   return_args(r);  // the function stays: it is the task's name as long as somebody asks for it
   strike(entry_number);
   death_point();

@@ -45,6 +45,7 @@ static nb::dict memory_stats() {
   d["used_bytes"] = h.used_pages.load() * kPageBytes;
   d["free_warm_bytes"] = h.warm_pages.load() * kPageBytes;
   d["spilled_bytes"] = h.spilled_bytes.load();
+  d["lineage_bytes"] = h.lineage_bytes.load();
   d["spilled_objects"] = h.spilled_objects.load();
   d["fallback_objects"] = h.fallback_objects.load();
   u64 live = 0;
@@ -70,7 +71,7 @@ static nb::list list_records(u32 limit) {
   for (u32 i = a.next_record(0); i < end && nb::len(out) < limit; i = a.next_record(i)) {
     Record& r = a.record(i);
     u32 state = r.state.load();
-    if ((state & kStateMask) == kFree || !a.try_hold(i)) continue;
+    if ((state & kStateMask) == kFree || r.kind == kOrigin || !a.try_hold(i)) continue;
     nb::object ref = nb::steal(adopt_ref(i));
     nb::dict d;
     d["ref"] = ref;
@@ -175,6 +176,10 @@ void add_inspection(nb::module_& m) {
   m.def("release", [](u32 i) {
     if (!record_at(i).count.load()) throw nb::value_error("nobody holds the record");
     attached().drop(i);
+  });
+  m.def("reconstruct", [](u32 i, u64 uid) {
+    record_at(i);
+    return u32(attached().reconstruct(i, uid));
   });
   m.def("task_of_ref", task_of_ref);
   m.def("raw_value", raw_value);

@@ -39,6 +39,7 @@ inline constexpr u32 kSegmentRecords = 1024;  // records are given back to the s
 inline constexpr u32 kMaxRecords = 32u << 20;
 inline constexpr u32 kMaxSegments = kMaxRecords / kSegmentRecords;
 inline constexpr u32 kSegmentUsed = 0xffffffffu;  // in the table of segments; else the next free segment + 1
+inline constexpr u32 kRecordMask = kMaxRecords - 1;
 inline constexpr u32 kLedgerChunkEntries = 510;
 inline constexpr u32 kMaxLedgerChunks = 1u << 17;
 inline constexpr u32 kRecordCache = 64;     // free records a process keeps for itself
@@ -47,6 +48,7 @@ inline constexpr u32 kValueInline = 32;     // bytes of a value inside a record
 inline constexpr u32 kSizeClasses = 18;     // of small blocks
 inline constexpr u32 kRunBins = 24;         // free page runs by log2 of their length
 inline constexpr u32 kSpillPathBytes = 4096;
+inline constexpr u64 kSpillMinimum = 16 * 1024;  // smaller values are never moved to a file
 
 enum Role : u32 { kRoleNone = 0, kRoleDaemon = 1, kRoleDriver = 2, kRoleWorker = 3, kRoleActor = 4 };
 
@@ -66,7 +68,7 @@ inline constexpr u32 kClosed = 0x80000000u;
 inline constexpr u32 kWaiterAsync = 0x40000000u;
 inline constexpr u32 kWaiterAll = 0xffffffffu;
 
-enum RecordKind : u8 { kObject = 0, kTask = 1, kCall = 2, kReturn = 3, kStream = 4, kActor = 5, kCallStream = 6 };
+enum RecordKind : u8 { kObject = 0, kTask = 1, kCall = 2, kReturn = 3, kStream = 4, kActor = 5, kCallStream = 6, kOrigin = 7 };
 
 enum ValueKind : u8 {
   kNoValue = 0,
@@ -83,6 +85,19 @@ enum ValueKind : u8 {
   kRefTuple,  // the same as a tuple
   kAlias,     // the value of another record (counted): its index in value_offset
   kRef,       // arguments only: the value of the dependency with this number
+};
+
+// What became of an attempt to compute a lost value again.
+enum Lost : u32 {
+  kRecovered = 0,
+  kLostPut,              // put() made it
+  kLostItem,             // a generator yielded it
+  kLostActor,            // the actor that made it, or that it needs, is gone
+  kLostRetriesDisabled,  // its task was not to be retried
+  kLostAttempts,         // it was computed again as often as its task may be retried
+  kLostEvicted,          // its lineage was not kept, for want of room
+  kLostOwner,            // the job that had submitted it has ended
+  kLostNoRoom,           // for the arguments of the execution
 };
 
 // Record::where: where the bytes of a value are.
@@ -127,12 +142,14 @@ struct alignas(64) Record {
   u8 args_inline[kArgsInline]{};
   u8 value_inline[kValueInline]{};
   u32 actor{0};      // call: the actor's record (not counted: the mailbox outlives its calls)
-  u32 backpressure{0};
-  u32 produced{0};   // stream: items yielded so far
+  atom<u32> origin{0};  // value: how it can be computed again (counted), see lineage.cpp; stream: its backpressure
+  u32 produced{0};   // stream: items yielded so far; origin: executions on the longest way to it
   u32 attempt{0};
   u64 started_ns{0};
   u64 finished_ns{0};
   u64 parent{0};  // uid of the execution that submitted it
+
+  u32 backpressure() const { return origin.load(std::memory_order_relaxed); }
 };
 static_assert(sizeof(Record) == 256);
 
@@ -294,6 +311,7 @@ struct Header {
   atom<u64> fallback_objects;
   atom<u32> spill_cursor;
   atom<u64> records_live;
+  atom<u64> lineage_bytes;
   alignas(64) atom<u64> past_tasks;  // how many there were so far
 };
 

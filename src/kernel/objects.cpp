@@ -1,4 +1,5 @@
 // get, put and wait: fast paths in front of the public functions of the same names.
+#include "codec.h"
 #include "python.h"
 
 namespace shoal {
@@ -53,7 +54,9 @@ static PyObject* get_list(PyObject* const* items, Py_ssize_t n, double timeout_s
   }
   bool timed_out;
   u32 error;
-  if (!wait_all(records, deadline_of(timeout_s), &timed_out, &error)) return nullptr;
+  i64 deadline = deadline_of(timeout_s);
+  if (!wait_all(records, deadline, &timed_out, &error)) return nullptr;
+  ValueDeadline until(deadline);
   if (timed_out) {
     PyErr_SetString(PyExc_TimeoutError, "get timed out");
     return nullptr;

@@ -27,7 +27,7 @@ struct Hooks {
   PyObject* not_attached;    // () -> raises
   PyObject* ref_of;          // (id: bytes) -> ObjectRef
   PyObject* not_sent;        // (error of an argument, the submitter's check) -> the error to raise
-  PyObject* value_lost;      // (ObjectRef, its spill file, errno; 0: it is too short; EBADMSG: damaged) -> raises
+  PyObject* value_lost;      // (ObjectRef, its spill file, errno; 0: too short; EBADMSG: damaged): returns if it is computed again
   PyObject* long_wait;       // ([(record, uid)], how many of them are needed): an execution waits, and may never stop -> raises if so
 };
 extern Hooks hooks;

@@ -109,7 +109,8 @@ u32 Arena::new_record(u8 kind) {
   r.first_return = r.sibling = r.stream = r.index = 0;
   r.pins.store(0, std::memory_order_relaxed);
   r.owner = me;
-  r.actor = r.backpressure = r.produced = r.attempt = 0;
+  r.origin.store(0, std::memory_order_relaxed);
+  r.actor = r.produced = r.attempt = 0;
   r.queued_ns = r.started_ns = r.finished_ns = r.parent = 0;
   r.state.store(kCreating, std::memory_order_release);
   return i;
@@ -124,7 +125,7 @@ void Arena::release_args(Record& r) {
     const u8* bytes = args_bytes(*this, r);
     std::memcpy(&h, bytes, sizeof h);
     const u32* held = reinterpret_cast<const u32*>(bytes + sizeof h);
-    for (u32 i = 0; i < h.dependencies + h.nested; i++) drop(held[i]);
+    for (u32 i = 0; i < h.dependencies + h.nested; i++) drop(held[i] & kRecordMask);  // of an origin, with a number above
   }
   if (r.args_offset) {
     u64 offset = r.args_offset;
@@ -134,22 +135,26 @@ void Arena::release_args(Record& r) {
   r.args_size.store(0, std::memory_order_release);  // last: from here on whoever spills the value may use the place
 }
 
+// References of a value that went to a file stay in memory, in the arguments' place (see spill.cpp).
+void Arena::drop_spilled_references(Record& r) {
+  const u32* held = reinterpret_cast<const u32*>(args_bytes(*this, r));
+  for (u32 i = 0; i < r.args_size / 4; i++) drop(held[i]);
+}
+
 void Arena::release_value(Record& r) {
   u8 kind = r.value_kind;
   r.value_kind = kNoValue;
   if (kind == kAlias) {
     drop(u32(r.value_offset));
+    if (r.where == kFile) drop_spilled_references(r);  // it was lost, and has been computed again
     return;
   }
   if (kind == kPack || kind == kRefList || kind == kRefTuple) {
-    // References of a value that went to a file stay in memory, in the arguments' place (see spill.cpp).
     const u8* bytes = r.where == kBlock ? heap(r.value_offset) : r.value_inline;
     u32 n = 0;
     const u32* held = nullptr;
     if (r.where == kFile) {
-      bytes = args_bytes(*this, r);
-      n = r.args_size / 4;
-      held = reinterpret_cast<const u32*>(bytes);
+      drop_spilled_references(r);
     } else if (kind == kPack) {
       n = reinterpret_cast<const PackHead*>(bytes)->references;
       held = reinterpret_cast<const u32*>(bytes + sizeof(PackHead));
@@ -230,9 +235,12 @@ void Arena::free_record(u32 first) {
     u32 stream = r.stream, function = r.function;
     bool is_stream = r.kind == kStream || r.kind == kCallStream;
     if (is_stream || r.kind == kTask || r.kind == kCall) remember_task(i);
+    if (r.kind == kOrigin && sealed(i)) head->lineage_bytes.fetch_sub(lineage_bytes_of(r), std::memory_order_relaxed);
+    u32 origin = is_stream || r.kind == kOrigin ? 0 : r.origin.load(std::memory_order_relaxed);
     release_value(r);
     release_args(r);
     if (function) drop(function);
+    if (origin) drop(origin);
     if (is_stream && stream) free_queue(stream);
     while (r.kind == kActor && stream) {  // its mailboxes, chained
       u32 next = queue(stream).next_free;

@@ -161,6 +161,10 @@ void Arena::repair_ledger(u32 si, u32 returned, std::vector<DeadTask>& dead) {
       } else if (kind == kExecution && i != returned) {
         u32 state = r.state.load() & kStateMask;
         if (state == kSealed || state == kCreating) {  // it died before giving back, or as somebody else failed the record
+          if (state == kSealed) {
+            complete_origin(i);
+            drop_returns(i);
+          }
           return_args(r);
           drop(i);
           continue;

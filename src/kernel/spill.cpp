@@ -17,7 +17,6 @@
 namespace shoal {
 
 static constexpr double kDiskLimit = 0.95;  // of a disk that spilling may fill, unless RAY_local_fs_capacity_threshold says other
-static constexpr u64 kSpillMinimum = 16 * 1024;
 
 struct SpillFolder {
   std::string path;
@@ -169,7 +168,8 @@ bool Arena::value_to_file(u32 i, const std::vector<std::pair<const void*, u64>>&
 bool Arena::spill_one(u32 i) {
   Record& r = record(i);
   u32 count = r.count.load(std::memory_order_relaxed);
-  if ((r.state.load(std::memory_order_acquire) & kStateMask) != kSealed || r.where != kBlock || r.value_size < kSpillMinimum)
+  if ((r.state.load(std::memory_order_acquire) & kStateMask) != kSealed || r.where != kBlock || r.value_size < kSpillMinimum ||
+      r.kind == kOrigin)
     return false;
   do {
     if (!count) return false;

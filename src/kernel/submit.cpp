@@ -135,21 +135,9 @@ static PyObject* make_returns(u32 i, u32 n, PyObject* first) {
   PyObject* list = PyList_New(n);
   if (!list) return nullptr;
   PyList_SET_ITEM(list, 0, first);
-  Record& task = arena->record(i);
-  u32 previous = 0;
+  u32 s = i;
   for (u32 k = 1; k < n; k++) {
-    u32 s = arena->new_record(kReturn);
-    Record& r = arena->record(s);
-    r.index = k;
-    r.queued_ns = task.uid;
-    r.first_return = i;
-    r.count.store(2);  // the handle and the task
-    if (previous) {
-      arena->record(previous).sibling = s;
-    } else {
-      task.first_return = s;
-    }
-    previous = s;
+    s = arena->new_return(i, k, s);  // counted for the handle and the task
     PyObject* ref = adopt_ref(s);
     if (!ref) return nullptr;
     PyList_SET_ITEM(list, k, ref);
@@ -221,7 +209,6 @@ static PyObject* submit(PyObject* o, PyObject* const* args, size_t flagged, PyOb
   r.retries_left = s->retries;
   r.num_returns = s->num_returns;
   r.flags |= s->flags;
-  r.backpressure = s->backpressure;
   r.queued_ns = now_ns();
   r.parent = parent;
   PyObject* out;
@@ -231,6 +218,7 @@ static PyObject* submit(PyObject* o, PyObject* const* args, size_t flagged, PyOb
     out = adopt_ref(i);
     if (!out) return nullptr;
     if (s->kind == kStream || s->kind == kCallStream) {
+      r.origin.store(s->backpressure, std::memory_order_relaxed);
       r.stream = arena->new_queue(arena->me, 0, kQueueStream);
       Own ref(out);
       out = PyObject_CallOneArg(hooks.stream, ref.get());

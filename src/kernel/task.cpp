@@ -93,12 +93,9 @@ static PyObject* task_complete_many(PyObject* o, PyObject* values) {
     forget_returns();
     return nullptr;
   }
-  for (u32 s = r->first_return, next; s; s = next) {
-    next = arena->record(s).sibling;
+  arena->begin_origin(i);
+  for (u32 s = r->first_return; s; s = arena->record(s).sibling)
     if (!arena->sealed(s)) arena->seal(s, 0);
-    r->first_return = next;
-    arena->drop(s);
-  }
   arena->seal(i, 0);
   task_of(o)->done = true;
   executed(i, task_of(o)->entry);
@@ -240,9 +237,9 @@ static PyObject* task_wait_room(PyObject* o, PyObject*) {
   Record* r = live(o);
   if (!r) return nullptr;
   u32 i = task_of(o)->record;
-  if (r->backpressure) {
+  if (r->backpressure()) {
     Arena::Wait w;
-    if (!waiting([&] { return arena->wait_room(r->stream, r->backpressure, i, -1); }, &w)) return nullptr;
+    if (!waiting([&] { return arena->wait_room(r->stream, r->backpressure(), i, -1); }, &w)) return nullptr;
   }
   return PyBool_FromLong(r->count.load() > 1 && !(r->state.load() & kCancelFlag));
 }
@@ -251,7 +248,7 @@ static PyObject* task_wait_room(PyObject* o, PyObject*) {
 static PyObject* task_has_room(PyObject* o, PyObject*) {
   Record* r = live(o);
   if (!r) return nullptr;
-  return PyBool_FromLong(!r->backpressure || arena->queue(r->stream).length.load() < r->backpressure);
+  return PyBool_FromLong(!r->backpressure() || arena->queue(r->stream).length.load() < r->backpressure());
 }
 
 static PyObject* task_function(PyObject* o, void*) {

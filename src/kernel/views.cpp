@@ -48,15 +48,16 @@ ViewObject* new_view(PyObject* owner, const void* data, u64 size) {
   return v;
 }
 
-// Somebody removed, cut or changed the file, or its disk fails: the value cannot be had any more.
-static void value_lost(u32 i, const std::string& path, int code) {
+// Somebody removed, cut or changed the file, or its disk fails. True: the value is being computed again, and the record is an alias.
+static bool value_lost(u32 i, const std::string& path, int code) {
   Own ref(new_ref(i));
   Own r(ref ? PyObject_CallFunction(hooks.value_lost, "Osi", ref.get(), path.c_str(), code) : nullptr);
-  if (r) PyErr_Format(PyExc_OSError, "cannot read the spilled object %s", path.c_str());
+  return bool(r);
 }
 
-ViewObject* view_of(u32 i) {
+ViewObject* view_of(u32 i, bool* again) {
   Record& r = arena->record(i);
+  *again = false;
   if (r.where == kInline) return new_view(nullptr, r.value_inline, r.value_size);
   u32 entry = arena->pin(i);
   if (r.where == kBlock) {
@@ -90,7 +91,10 @@ ViewObject* view_of(u32 i) {
     at = MAP_FAILED;
     errno = EBADMSG;
   }
-  if (at == MAP_FAILED) return value_lost(i, path, errno), nullptr;
+  if (at == MAP_FAILED) {
+    *again = value_lost(i, path, errno);
+    return nullptr;
+  }
   auto* v = new_view(nullptr, at, size);
   if (!v) {
     munmap(at, size);

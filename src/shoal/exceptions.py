@@ -395,13 +395,18 @@ class ObjectReconstructionFailedError(ObjectLostError):
 
     REASON_MESSAGES: ClassVar[dict[str, str]] = {
         "MAX_ATTEMPTS_EXCEEDED": "the maximum number of task retries has been exceeded; raise max_retries",
-        "LINEAGE_EVICTED": "its lineage has been evicted to reduce memory pressure; raise RAY_max_lineage_bytes",
+        "LINEAGE_EVICTED": "its lineage was not kept: it may take a sixteenth of the object store; raise object_store_memory "
+        "or RAY_max_lineage_bytes",
         "PUT": "it was created by put(), which has no task to run again; return the value from a task instead",
-        "RETRIES_DISABLED": "its task was created with max_retries=0",
+        "RETRIES_DISABLED": "its task was created with max_retries=0 (of an actor: max_task_retries=0)",
         "BORROWED": "this process only borrowed it, and its owner could not compute it again",
         "REF_NOT_FOUND": "its reference is not known to its owner",
         "TASK_CANCELLED": "the task that would produce it was cancelled",
         "LINEAGE_DISABLED": "reconstruction is switched off",
+        "GENERATOR_ITEM": "it was yielded by a generator, which is not run again for one item",
+        "ACTOR_GONE": "the actor that made it, or that it needs, has ended",
+        "OWNER_DIED": "the job that had submitted its task has ended",
+        "NO_ROOM": "the object store has no room for the arguments of its task",
     }
 
     def __init__(

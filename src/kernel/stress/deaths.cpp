@@ -66,6 +66,7 @@ Node::Node(const Options& options)
 Child Node::fork_child(u32 role, u32 queue, bool doomed, const std::function<void(Process&)>& body) {
   Child child{0, a_.reserve_slot(role), queue};
   if (role == kRoleDriver && !queue) child.queue = a_.new_queue(child.slot, 1, 0);
+  a_.slot(child.slot).job = child.slot;
   pid_t parent = getpid();
   u64 seed = options_.seed + 1000 * ++forks_;
   child.pid = fork();
@@ -202,6 +203,7 @@ void Node::run() {
     if (process_->random(3) == 0) kill_one(workers_, false);
     if (process_->random(20) == 0) kill_one(doomed_, true);
     if (process_->random(200) == 0) a_.trim_heap(0);
+    if (process_->random(20) == 0) a_.spill(a_.head->capacity_bytes);
   }
   while (!doomed_.empty()) {
     kill(doomed_.back().pid, SIGKILL);

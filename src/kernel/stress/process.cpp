@@ -22,6 +22,7 @@ namespace shoal::stress {
 
 static constexpr u32 kStreamItems = 12;
 static constexpr u32 kStreamRoom = 3;
+atom<u64> recomputed{0};
 
 void fail(const std::string& what) {
   std::fprintf(stderr, "stress: %s\n", what.c_str());
@@ -83,6 +84,7 @@ static u64 checked(const u8* at, u64 bytes) {
 }
 
 u64 Process::read(u32 i) {
+  for (; arena_->record(i).value_kind == kAlias; await(i)) i = u32(arena_->record(i).value_offset);
   Record& r = arena_->record(i);
   expect(arena_->sealed(i), "a value is read before it is sealed");
   if (r.where == kInline) return checked(r.value_inline, r.value_size);
@@ -100,6 +102,10 @@ u64 Process::read(u32 i) {
   }
   arena_->unpin(i, entry);
   return value;
+}
+
+Process::~Process() {
+  if (function_.record) release(function_);
 }
 
 void Process::release(Handle handle) {
@@ -131,11 +137,14 @@ Handle Process::submit(u32 queue, u64 own, const std::vector<u32>& dependencies,
   Handle handle{i, arena_->enter(i, kHandle)};
   r.parent = own;
   r.retries_left = -1;
+  if (!function_.record) function_ = put(0, 8);
+  r.function = function_.record;
+  arena_->hold(r.function);
   write_args(i, dependencies, padding);
   r.queue = queue;
   if (streaming) {
     r.stream = arena_->new_queue(arena_->me, 0, kQueueStream);
-    r.backpressure = kStreamRoom;
+    r.origin.store(kStreamRoom);
   }
   r.state.store(kPending, std::memory_order_release);
   if (previous) {
@@ -206,7 +215,7 @@ u64 Process::read_stream(Handle stream) {
 void Process::produce(u32 i, u64 items) {
   Record& r = arena_->record(i);
   for (u64 k = 0; k < items; k++) {
-    Arena::Wait w = patiently([&](i64 end) { return arena_->wait_room(r.stream, r.backpressure, i, end); });
+    Arena::Wait w = patiently([&](i64 end) { return arena_->wait_room(r.stream, r.backpressure(), i, end); });
     expect(w != Arena::Wait::kTimedOut, "a stream's producer waits for a reader that does not come");
     if (r.count.load() <= 1 || (r.state.load() & kCancelFlag)) return;
     u32 s = arena_->new_record(kReturn);
@@ -242,6 +251,7 @@ void Process::execute(u32 i, u32 entry) {
     if (r.kind == kStream) produce(i, kStreamItems);
     u64 size = sum % 16 == 0 ? 1000 + sum % 120'000 : sum % 5 == 0 ? 40 + sum % 3000 : 8;
     store(i, sum, size);
+    arena_->begin_origin(i);
     arena_->seal(i, 0);
   }
   arena_->finish(i, entry);
@@ -311,6 +321,16 @@ Submitted Process::submit_random(u32 queue, const std::vector<Submitted>& known)
   return task;
 }
 
+// Removes the file of a value and has it computed again. False: it can't be.
+bool Process::lose(u32 i) {
+  Record& r = arena_->record(i);
+  unlink(arena_->file_of(r.uid).c_str());
+  Lost outcome = arena_->reconstruct(i, r.uid);
+  expect(outcome == kRecovered || outcome == kLostPut || outcome == kLostEvicted, "a lost value is not computed again");
+  recomputed += outcome == kRecovered;
+  return outcome == kRecovered;
+}
+
 // A round's stream is read before anything is waited for: unread, it would keep a worker for itself.
 void Process::round(u32 queue, u32 tasks) {
   std::vector<Submitted> known;
@@ -323,12 +343,13 @@ void Process::round(u32 queue, u32 tasks) {
   }
   if (streams) release(stream);
   std::shuffle(known.begin(), known.end(), random_);
-  for (Submitted& task : known) {
+  for (Submitted& task : known) await(task.handle.record);
+  for (Submitted& task : known) {  // nothing runs that needs what is lost here
     u32 i = task.handle.record;
-    await(i);
     bool failed = arena_->record(i).state.load() & kErrorFlag;
     if (failed && !task.may_fail) fail("a task failed that was not cancelled");
-    if (!failed && read(i) != task.value) fail("a task's value is wrong");
+    bool there = failed || arena_->record(i).where != kFile || random(2) || lose(i);
+    if (!failed && there && read(i) != task.value) fail("a task's value is wrong");
     release(task.handle);
   }
 }

@@ -11,6 +11,8 @@
 
 namespace shoal::stress {
 
+extern atom<u64> recomputed;  // values that were lost, by this process
+
 inline constexpr i64 kPatienceNs = 30'000'000'000;  // a wait that takes longer is a lost wake-up
 
 [[noreturn]] void fail(const std::string& what);
@@ -34,6 +36,7 @@ class Process {
  public:
   // Takes over a reserved slot.
   Process(std::unique_ptr<Arena> arena, u32 slot, u64 seed);
+  ~Process();
   Arena& arena() { return *arena_; }
   u64 random(u64 below) { return std::uniform_int_distribution<u64>(0, below - 1)(random_); }
 
@@ -62,10 +65,12 @@ class Process {
   void execute(u32 record, u32 entry);
   void produce(u32 record, u64 items);
   void make_room(u64 bytes);
+  bool lose(u32 record);
   Submitted submit_random(u32 queue, const std::vector<Submitted>& known);
 
   std::unique_ptr<Arena> arena_;
   std::mt19937_64 random_;
+  Handle function_;
 };
 
 // The daemon's part: leases, as simple as can be, and only when the doorbell rings.

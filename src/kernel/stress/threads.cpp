@@ -44,6 +44,7 @@ void run_threads(const Options& options) {
   for (u32 n = 0; n < options.drivers; n++) {
     u32 slot = a.reserve_slot(kRoleDriver);
     u32 queue = a.new_queue(slot, 1, 0);
+    a.slot(slot).job = slot;
     queues.push_back(queue);
     daemon.add_queue(queue);
     drivers.emplace_back([&, slot, queue] {
@@ -67,7 +68,9 @@ void run_threads(const Options& options) {
   expect(live == 0, "records are left");
   expect(blocks_in_use(a) == 0, "blocks are left");
   expect(a.head->spilled_objects.load() == 0, "files are left");
-  std::printf("threads: %llu rounds, %llu bytes trimmed, nothing left\n", static_cast<unsigned long long>(rounds.load()),
+  expect(a.head->lineage_bytes.load() == 0, "lineage is left");
+  std::printf("threads: %llu rounds, %llu lost values computed again, %llu bytes trimmed, nothing left\n",
+              static_cast<unsigned long long>(rounds.load()), static_cast<unsigned long long>(recomputed.load()),
               static_cast<unsigned long long>(trimmed));
 }
 

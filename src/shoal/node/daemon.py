@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from shoal import _kernel
 from shoal.core.native import messages as m
 from shoal.core.native import session_folder
+from shoal.core.native.reconstruction import LOST, reconstruct
 from shoal.core.native.spill_folders import SpillFolders
 from shoal.node import leftovers
 from shoal.node.arena_view import dead_tasks, describe_execution, look, task_facts
@@ -262,6 +263,9 @@ class Daemon:
         elif isinstance(message, m.StillWaiting):
             wrong = self.deadlocks.still_waiting(slot, message, self.loop.time())
             self.clients.reply(client, request_id, m.Failure("deadlock", wrong) if wrong else m.Done())
+        elif isinstance(message, m.Reconstruct):
+            why_not = reconstruct(message.record, message.uid)
+            self.clients.reply(client, request_id, m.Failure(LOST, why_not) if why_not else m.Done())
         elif isinstance(message, m.ListState):
             self._check_constructors()  # a call of an actor may have been answered before it is seen to be alive
             self.clients.reply(client, request_id, self.lists.rows(message.kind, message.limit))

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import shoal
-from shoal import exceptions
+from shoal import _kernel, exceptions
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +120,18 @@ def test_a_cancelled_call_on_a_thread_is_told_and_has_no_value() -> None:
     shoal.cancel(waiting)
     with pytest.raises(exceptions.TaskCancelledError):
         shoal.get(waiting)
+
+
+def test_a_lost_value_is_computed_again() -> None:
+    @shoal.remote
+    def many(n: int) -> bytes:
+        return b"x" * n
+
+    ref = many.remote(100_000)
+    _kernel.spill(2**40)
+    path = next(path for path in Path(shoal.get_runtime_context().get_temp_dir()).rglob(f"{ref.hex()[:16]}") if path.is_file())
+    path.unlink()
+    assert shoal.get(ref) == b"x" * 100_000
 
 
 def test_a_second_session_has_nothing_of_the_first() -> None:

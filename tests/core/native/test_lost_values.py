@@ -1,4 +1,4 @@
-"""What happens when somebody removes the file of a value that memory had no room for: a typed error, wherever it is needed."""
+"""What happens when somebody removes the file of a value that can't be computed again: a typed error, wherever it is needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import shoal
 from shoal import _kernel
-from shoal.exceptions import ActorDiedError, ObjectLostError, RayTaskError
+from shoal.exceptions import ActorDiedError, ObjectLostError, ObjectReconstructionFailedError, RayTaskError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def total(values: Any) -> int:
     return int(values.sum())
 
 
-@shoal.remote
+@shoal.remote(max_retries=0)
 def ones() -> Any:
     return numpy.ones(VALUE_BYTES, numpy.uint8)
 
@@ -69,10 +69,11 @@ def lost(ref: shoal.ObjectRef, folder: Path) -> Path:
 def test_get_of_a_value_whose_file_is_gone_names_the_file(spill_folder: Path, of: str) -> None:
     ref = shoal.put(numpy.ones(VALUE_BYTES, numpy.uint8)) if of == "put" else ones.remote()
     path = lost(ref, spill_folder)
-    with pytest.raises(ObjectLostError) as caught:
+    with pytest.raises(ObjectReconstructionFailedError) as caught:
         shoal.get(ref, timeout=LIMIT_S)
     assert str(path) in str(caught.value) and "No such file" in str(caught.value)
     assert caught.value.object_ref_hex == ref.hex()
+    assert caught.value.reason == ("PUT" if of == "put" else "RETRIES_DISABLED")
     assert shoal.wait([ref], timeout=0) == ([ref], [])
     with pytest.raises(ObjectLostError):
         shoal.get([ref, ref])
@@ -118,7 +119,7 @@ def test_an_actor_whose_constructor_needs_a_lost_value_dies_of_it(spill_folder: 
     path = lost(ref, spill_folder)
     with pytest.raises(ActorDiedError) as caught:
         shoal.get(Holder.remote(ref).total.remote(), timeout=LIMIT_S)
-    assert str(path) in str(caught.value) and "ObjectLostError" in str(caught.value)
+    assert str(path) in str(caught.value) and "ObjectReconstructionFailedError" in str(caught.value)
 
 
 def test_what_was_read_before_stays_readable(spill_folder: Path) -> None:

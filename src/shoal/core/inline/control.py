@@ -14,6 +14,7 @@ from shoal.core.inline.scheduling import refused
 from shoal.core.native import messages, record_rows
 from shoal.core.native.key_value import KeyValueStore
 from shoal.core.native.node import LOOPBACK
+from shoal.core.native.reconstruction import LOST, reconstruct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +96,12 @@ class InlineControl:
 
     def _kill_running(self, message: Any) -> None:
         raise NotImplementedError("cancel(force=True) kills the worker of a running task: inline mode has none to kill")
+
+    def _reconstruct(self, message: Any) -> None:
+        why_not = reconstruct(message.record, message.uid)
+        if why_not:
+            raise refused(LOST, why_not)
+        self._dispatcher.run_ready()
 
     # -- placement groups
     def _create_group(self, message: Any) -> None:
@@ -212,6 +219,7 @@ _HANDLERS: dict[type, Callable[[InlineControl, Any], Any]] = {
     messages.ListNamedActors: InlineControl._list_named_actors,
     messages.InterruptTask: InlineControl._interrupt,
     messages.KillWorkerRunning: InlineControl._kill_running,
+    messages.Reconstruct: InlineControl._reconstruct,
     messages.CreatePlacementGroup: InlineControl._create_group,
     messages.RemovePlacementGroup: InlineControl._remove_group,
     messages.PlacementGroupTable: InlineControl._group_table,

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from shoal import _kernel, exceptions
 from shoal.core import api, serialization, session
+from shoal.core.native.reconstruction import LOST
 from shoal.core.native.streams import stream_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shoal.core.native.engine import NativeEngine
     from shoal.core.native.tasks import Check
 
 HOLDERS_SHOWN = 8
@@ -69,13 +71,22 @@ def _what(uid: int, is_own: bool, call: str) -> str:
     return f"{'put' if is_put else f'result of {_kernel.record_name(ref.record)}'}{user}"
 
 
-def value_lost(ref: _kernel.ObjectRef, path: str, code: int) -> NoReturn:
-    """Raises ObjectLostError: the file of a spilled value is gone, unreadable, changed (EBADMSG) or cut short (0)."""
-    reason = _CHANGED.get(code) or os.strerror(code)
-    raise exceptions.ObjectLostError(
-        ref.hex(),
-        message=f"The value was moved to the file {path}, which can't be read: {reason}. Values are not computed again.",
-    )
+def value_lost(ref: _kernel.ObjectRef, path: str, code: int) -> None:
+    """The file of a spilled value is gone, unreadable, changed (EBADMSG) or cut short (0): has the value computed again.
+
+    Raises ObjectReconstructionFailedError when that can't be done."""
+    from shoal.core.native.control import RequestFailed
+    from shoal.core.native.messages import Reconstruct
+
+    try:
+        _native_engine().control.request(Reconstruct(ref.record, ref.uid))
+    except RequestFailed as failure:
+        if failure.kind != LOST:
+            raise
+        trouble = _CHANGED.get(code) or os.strerror(code)
+        told = exceptions.ObjectReconstructionFailedError.REASON_MESSAGES[str(failure)]
+        because = f"{told}. The value was moved to the file {path}, which can't be read: {trouble}"
+        raise exceptions.ObjectReconstructionFailedError(ref.hex(), str(failure), because) from None
 
 
 def not_attached() -> NoReturn:
@@ -111,16 +122,21 @@ def not_sent(error: TypeError, check: Check | None) -> TypeError:
 def long_wait(awaited: list[tuple[int, int]], need: int) -> None:
     """Raises DeadlockError when this execution's wait for ``need`` of the records (with their uids) can never end."""
     from shoal.core.native.control import RequestFailed
-    from shoal.core.native.engine import NativeEngine
     from shoal.core.native.messages import StillWaiting
 
     record = _kernel.current_record()
-    engine = session.require_engine()
-    assert isinstance(engine, NativeEngine), "records are waited for in native sessions only"
     try:
-        engine.control.request(StillWaiting(record, _kernel.record_uid(record), awaited, need))
+        _native_engine().control.request(StillWaiting(record, _kernel.record_uid(record), awaited, need))
     except RequestFailed as failure:
         raise exceptions.DeadlockError(str(failure)) from None
+
+
+def _native_engine() -> NativeEngine:
+    from shoal.core.native.engine import NativeEngine
+
+    engine = session.require_engine()
+    assert isinstance(engine, NativeEngine), "the kernel's records are those of a native session"
+    return engine
 
 
 def install() -> None:

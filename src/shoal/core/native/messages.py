@@ -144,6 +144,13 @@ class StillWaiting(Message):
     need: int
 
 
+class Reconstruct(Message):
+    """The value of this record (with its uid) is lost: its task is to run again. Fails with "lost" and why that can't be."""
+
+    record: int
+    uid: int
+
+
 class ClusterResources(Message):
     pass
 
@@ -268,6 +275,7 @@ Request = (
     | KillWorkerRunning
     | InterruptTask
     | StillWaiting
+    | Reconstruct
     | ClusterResources
     | AvailableResources
     | Nodes
