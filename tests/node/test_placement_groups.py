@@ -133,17 +133,21 @@ def test_removal_kills_users_and_then_frees_the_bundles() -> None:
     queue = node.queue(class_id)
     (running,) = node.submit(queue)
     actor = node.create_actor(creation_class_id=class_id, running_class_id=class_id)
+    node.started(actor)
     record = node.actor(actor).request.record
     waiting = node.submit(queue, 3)
+    later = node.create_actor(creation_class_id=class_id, running_class_id=class_id)
+    later_record = node.actor(later).request.record
     assert isinstance(node.request(m.NamedPlacementGroup("mine", "")), m.GroupInfo)
     node.request(m.RemovePlacementGroup(GROUP))
     assert state(node) == "REMOVED"
     assert all(node.failed[each].kind == "task_group_removed" for each in waiting)
-    assert node.ended_actors[record].kind == "actor_group_removed"
+    assert node.ended_actors[record].kind == "actor_died", "it ran, and is dead now"
+    assert node.ended_actors[later_record].kind == "actor_group_removed"
     assert node.brain.pool.available["CPU"] == 0, "its processes are not dead yet"
     for slot in list(node.killed):
         node.die(slot)
-    assert node.failed[running].kind == "task_group_removed"
+    assert node.failed[running].kind == "worker_crashed", "it is not to be tried again"
     assert node.brain.pool.available["CPU"] == 20_000
     assert node.request(m.NamedPlacementGroup("mine", "")).kind == "not_found"
     assert node.submit(queue)[0] in node.failed, "later tasks of the group fail as well"

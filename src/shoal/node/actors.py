@@ -302,10 +302,10 @@ class Actors:
                 self.end(actor, self._error(actor, "actor_died", "its owner has died"))
 
     def end_of_group(self, group_id: bytes, kind: str, message: str) -> None:
-        """Ends every actor that was to run in the placement group."""
+        """Ends every actor of the placement group: one that has run has died, one that was to run there fails with ``kind``."""
         for actor in list(self._actors.values()):
             if self._classes[actor.request.creation_class_id].group_id == group_id:
-                self.end(actor, ErrorFacts(kind, message, actor.actor_id))
+                self.end(actor, self._error(actor, "actor_died" if actor.constructed else kind, message))
 
     def class_closed(self, class_id: int, error: ErrorFacts) -> None:
         """Nothing can be started under the creation class any more: who waits for that ends."""

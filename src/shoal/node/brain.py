@@ -270,7 +270,7 @@ class Brain:
         elif reason == CANCELLED:  # the cancelled one had ended just before, and this one begun
             self._emit(RequeueTask(task.record, task.uid, use_retry=False))
             return
-        elif reason == "placement_group_removed":
+        elif reason == "placement_group_removed" and task.retries_left:
             error = ErrorFacts("task_group_removed", "")
         elif reason == "owner_died":
             error = ErrorFacts("owner_died", "the process that submitted it has died")
@@ -284,7 +284,8 @@ class Brain:
             self._emit(RequeueTask(task.record, task.uid))
             return
         else:
-            what = f"The worker died while it ran {task.name or 'the task'}: {describe_death(died, reason)}"
+            why = describe_death(died, EXIT_REASONS.get(reason, reason))
+            what = f"The worker died while it ran {task.name or 'the task'}: {why}"
             error = ErrorFacts("worker_crashed", what)
         self._emit(FailTask(task.record, task.uid, error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ from tests.faults.program import until
 
 import shoal
 from shoal.core.ids import PlacementGroupID
-from shoal.exceptions import TaskPlacementGroupRemoved
+from shoal.exceptions import ActorDiedError, TaskPlacementGroupRemoved, WorkerCrashedError
 from shoal.util.placement_group import (
     PlacementGroup,
     get_current_placement_group,
@@ -19,6 +20,7 @@ from shoal.util.placement_group import (
     validate_placement_group,
 )
 from shoal.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from shoal.util.state import list_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,6 +117,24 @@ def test_work_that_comes_after_the_removal_fails() -> None:
     remove_placement_group(removed)
     with pytest.raises(TaskPlacementGroupRemoved):
         shoal.get(current.options(scheduling_strategy=inside(removed)).remote(), timeout=10)
+
+
+def test_what_runs_in_a_removed_group_has_died() -> None:
+    @shoal.remote(max_retries=0)
+    def hang() -> None:
+        threading.Event().wait()
+
+    removed = placement_group([{"CPU": 2}])
+    assert removed.wait(10)
+    member = Member.options(num_cpus=1, scheduling_strategy=inside(removed)).remote()
+    assert shoal.get(member.current.remote(), timeout=10) == removed.id.hex()
+    running = hang.options(scheduling_strategy=inside(removed)).remote()
+    until(lambda: [row.state for row in list_tasks(filters=[("task_id", "=", running.task_id().hex())])] == ["RUNNING"])
+    remove_placement_group(removed)
+    with pytest.raises(ActorDiedError, match="its placement group was removed"):
+        shoal.get(member.current.remote(), timeout=10)
+    with pytest.raises(WorkerCrashedError, match="its placement group was removed"):
+        shoal.get(running, timeout=10)
 
 
 def test_a_reserved_name_is_no_resource_of_a_bundle() -> None:

@@ -194,7 +194,9 @@ class Dispatcher:
                 _kernel.close_queue(queue, dumps_error(exceptions.TaskPlacementGroupRemoved()))
         for actor in self.actors():
             if actor.creation.placement_group == group_id:
-                actor.end(exceptions.ActorPlacementGroupRemoved())
+                text = "The actor is dead because its placement group was removed"
+                died = exceptions.ActorDiedError(text, actor_id=actor.request.actor_id.hex())
+                actor.end(died if actor.state == "ALIVE" else exceptions.ActorPlacementGroupRemoved())
         self.run_ready()
 
     # -- the end
