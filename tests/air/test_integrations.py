@@ -20,6 +20,7 @@ from shoal import tune
 from shoal.air.integrations.comet import CometLoggerCallback
 from shoal.air.integrations.mlflow import MLflowLoggerCallback, setup_mlflow
 from shoal.air.integrations.wandb import WandbLoggerCallback, setup_wandb
+from shoal.tune.trainable.session import end_trial
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -102,8 +103,26 @@ def fake_mlflow(file: Path) -> Any:
 
         return call
 
-    for name in ("set_tracking_uri", "set_registry_uri", "set_experiment", "start_run", "log_params", "end_run"):
+    names = (
+        "set_tracking_uri",
+        "set_registry_uri",
+        "create_experiment",
+        "set_experiment",
+        "start_run",
+        "log_params",
+        "end_run",
+    )
+    for name in names:
         setattr(module, name, recorded(name))
+
+    def get_experiment(experiment_id: str) -> str:
+        if experiment_id != "7":
+            raise module.exceptions.MlflowException(f"no experiment {experiment_id}")
+        return experiment_id
+
+    module.exceptions = types.SimpleNamespace(MlflowException=type("MlflowException", (Exception,), {}))
+    module.get_experiment = get_experiment
+    module.get_experiment_by_name = lambda name: name if name == "known" else None
     return module
 
 
@@ -138,9 +157,43 @@ def test_setup_mlflow_starts_a_run_that_ends_with_the_trial(tmp_path: Path) -> N
         file.write_text("")
         run(tmp_path / str(fail), function=uses_mlflow, x=1, fail=fail)
         calls = [json.loads(line) for line in file.read_text().splitlines()]
-        assert [name for name, _, _ in calls] == ["set_tracking_uri", "set_experiment", "start_run", "log_params", "end_run"]
-        assert calls[1][1] == ["run"] and calls[2][2]["run_name"].startswith("uses_mlflow_")
-        assert calls[3][1] == [{"x": 1, "net.rate": 0.1, "fail": fail}] and calls[4][1] == [status]
+        assert [name for name, _, _ in calls] == [
+            "set_tracking_uri",
+            "create_experiment",
+            "set_experiment",
+            "start_run",
+            "log_params",
+            "end_run",
+        ]
+        assert calls[2][1] == ["run"] and calls[3][2]["run_name"].startswith("uses_mlflow_")
+        assert calls[4][1] == [{"x": 1, "net.rate": 0.1, "fail": fail}] and calls[5][1] == [status]
+
+
+def test_setup_mlflow_takes_an_experiment_that_exists_or_makes_one_when_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", fake_mlflow(tmp_path / "calls"))
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "other")
+
+    def experiments(**arguments: Any) -> list[list[Any]]:
+        (tmp_path / "calls").write_text("")
+        setup_mlflow(**arguments)
+        calls = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+        return [call for call in calls if call[0].endswith("_experiment")]
+
+    try:
+        assert experiments(experiment_name="known", tracking_token="secret") == [["set_experiment", ["known"], {}]]
+        assert os.environ["MLFLOW_TRACKING_TOKEN"] == "secret"
+        assert experiments(experiment_id="7", experiment_name="new") == [["set_experiment", [], {"experiment_id": "7"}]]
+        assert experiments(
+            experiment_id="8", experiment_name="new", artifact_location="there", create_experiment_if_not_exists=True
+        ) == [["create_experiment", ["new"], {"artifact_location": "there"}], ["set_experiment", ["new"], {}]]
+        with pytest.raises(ValueError, match="must exist .* but got experiment_name='new', experiment_id=None"):
+            setup_mlflow(experiment_name="new")
+        with pytest.raises(ValueError, match="but got experiment_name=None, experiment_id='8'"):
+            setup_mlflow(experiment_id="8")
+    finally:
+        end_trial(failed=False)  # what a trial does at its end
 
 
 # -- Weights & Biases
@@ -193,11 +246,17 @@ def test_wandb_has_a_run_for_each_trial(wandb_runs: list[_FakeWandbRun], tmp_pat
     assert (by_x[1].exit_code, by_x[2].exit_code) == (0, 1)
 
 
-def test_wandb_takes_its_key_from_a_file(wandb_runs: list[_FakeWandbRun], tmp_path: Path, monkeypatch) -> None:
+def test_wandb_takes_its_key_from_a_file_or_an_argument(wandb_runs: list[_FakeWandbRun], tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "other")
     (tmp_path / "key").write_text("from the file\n")
     WandbLoggerCallback(api_key_file=str(tmp_path / "key"))
     assert os.environ["WANDB_API_KEY"] == "from the file"
+    setup_wandb({"x": 1}, api_key="given", rank_zero_only=False, project="digits")
+    end_trial(failed=True)
+    assert os.environ["WANDB_API_KEY"] == "given" and wandb_runs[-1].exit_code == 1
+    assert wandb_runs[-1].arguments["project"] == "digits" and "rank_zero_only" not in wandb_runs[-1].arguments
+    with pytest.raises(ValueError, match="api_key and api_key_file cannot both be given"):
+        setup_wandb(api_key="given", api_key_file="there")
 
 
 def test_setup_wandb_starts_a_run_that_ends_with_the_trial(tmp_path: Path) -> None:

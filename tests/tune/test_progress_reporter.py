@@ -96,3 +96,30 @@ def test_a_reporter_of_the_user_is_asked_and_shown_the_trials(played, capsys) ->
     assert out.count("Trials: 6/6") == 2 and "layers" in out and "learning_rate" not in out
     with pytest.raises(ValueError, match="progress_reporter must be a tune.ProgressReporter, but got progress_reporter=3"):
         make_reporter(3, None, None, None, None, 1)  # type: ignore[arg-type]
+
+
+def test_cells_are_cut_and_metrics_are_few_unless_the_reporter_says_otherwise(make_controller) -> None:
+    controller = make_controller({"name": tune.grid_search(["a-very-long-name-indeed"])})
+    play(controller, lambda config, iteration: 1.0, 1)
+    (trial,) = controller.get_trials()
+    trial.metrics.update({f"metric{number}": number for number in range(6)})
+
+    def heads_and_row(**arguments: Any) -> list[list[str]]:
+        text = tune.CLIReporter(**arguments).progress_text(controller.trials_view(), True)
+        return [line.split() for line in text.splitlines()[1:]]
+
+    heads, row = heads_and_row()
+    assert heads == ["trial", "status", "name", "training_iteration", "score", "metric0", "metric1", "time_total_s"]
+    assert row[2] == "...-long-name-indeed"
+    heads, row = heads_and_row(max_column_length=40, infer_limit=1)
+    assert heads == ["trial", "status", "name", "training_iteration", "score", "time_total_s"]
+    assert row[2] == "a-very-long-name-indeed"
+
+
+def test_the_former_output_is_the_tables_of_the_cli_reporter(played, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "0")
+    shown = make_reporter(None, 1, None, "score", "max", 6)
+    shown.update(played)
+    assert "Trials: 6/6" in capsys.readouterr().out
+    make_reporter(None, 0, None, "score", "max", 6).finish(played)
+    assert capsys.readouterr().out == ""

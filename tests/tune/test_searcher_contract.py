@@ -13,6 +13,7 @@ from typing import Any
 
 import cloudpickle
 import numpy as np
+import pandas as pd
 import pytest
 
 from shoal import tune
@@ -206,6 +207,15 @@ def test_bayesopt_ends_when_it_only_repeats_itself() -> None:
     assert [search.suggest(str(number)) for number in range(1, 5)] == [None, None, None, Searcher.FINISHED]
 
 
+def test_bayesopt_takes_points_that_agree_to_so_many_decimals_for_the_same() -> None:
+    coarse = create_searcher("bayesopt", space={"x": (0.0, 1.0)}, metric="loss", mode="min", repeat_float_precision=1)
+    drawn = iter([0.51, 0.52, 0.61])
+    coarse._next_values = lambda: {"x": next(drawn)}
+    assert [coarse.suggest(str(number)) for number in range(3)] == [{"x": 0.51}, None, {"x": 0.61}]
+    with pytest.raises(ValueError, match="repeat_float_precision must be an integer >= 0, but got repeat_float_precision=-1"):
+        create_searcher("bayesopt", repeat_float_precision=-1)
+
+
 def test_bayesopt_learns_from_earlier_trials() -> None:
     search = create_searcher("bayesopt", space={"x": (0.0, 1.0)}, metric="loss", mode="min", random_search_steps=0)
     for number in range(11):
@@ -279,8 +289,73 @@ def test_ax_is_told_space_objective_points_and_results(fake_ax: Callable[..., An
     assert search.suggest("2") is None  # as many as Ax allows are open
 
 
-def test_hebo_is_named_with_what_to_use_instead() -> None:
-    with pytest.raises(ValueError, match="search_alg='hebo' is not supported.*'optuna'"):
+class _FakeHebo:
+    """HEBO's optimizer, as far as the adapter uses it: frames of points, losses of one column."""
+
+    def __init__(self, space: list[dict[str, Any]], **arguments: Any) -> None:
+        self.space, self.arguments, self.seen, self.asked = space, arguments, [], 0
+
+    def suggest(self, n_suggestions: int) -> pd.DataFrame:
+        self.asked += 1
+        return pd.DataFrame(
+            [
+                {p["name"]: p["categories"][-1] if p["type"] == "cat" else p["lb"] for p in self.space}
+                for _ in range(n_suggestions)
+            ]
+        )
+
+    def observe(self, points: pd.DataFrame, losses: np.ndarray) -> None:
+        assert set(points.columns) == {p["name"] for p in self.space} and losses.shape == (len(points), 1)
+        self.seen += [(point["kind"], loss) for point, loss in zip(points.to_dict("records"), losses[:, 0], strict=True)]
+
+
+@pytest.fixture
+def fake_hebo(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    optimizer, design_space, torch = (types.ModuleType(name) for name in ("optimizer", "design_space", "torch"))
+    optimizer.HEBO = _FakeHebo  # type: ignore[attr-defined]
+    design_space.DesignSpace = lambda: types.SimpleNamespace(parse=lambda parameters: parameters)  # type: ignore[attr-defined]
+    torch.manual_seed = lambda seed: None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "hebo.optimizers.hebo", optimizer)
+    monkeypatch.setitem(sys.modules, "hebo.design_space.design_space", design_space)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    return lambda **arguments: create_searcher("hebo", **arguments)
+
+
+def test_hebo_is_asked_for_batches_and_told_losses(fake_hebo: Callable[..., Any]) -> None:
+    point = {"net": {"x": 1.0, "units": 2}, "rate": 0.1, "kind": None, "layers": [0.5, 3], "dropout": 0.5, "count": 3}
+    search = fake_hebo(points_to_evaluate=[point], random_state_seed=3, max_concurrent=2)
+    assert search.set_search_properties("loss", "max", SPACE)
+    assert search.suggest("0") == {**point, "constant": 7}
+    search.on_trial_complete("0", {"loss": 0.5})
+    by_name = {parameter["name"]: parameter for parameter in search._optimizer.space}
+    assert by_name["net/x"] == {"name": "net/x", "type": "num", "lb": -5, "ub": 5}
+    assert by_name["net/units"] == {"name": "net/units", "type": "int", "lb": 1, "ub": 8}
+    assert by_name["rate"]["type"] == "pow" and by_name["count"] == {"name": "count", "type": "pow_int", "lb": 1, "ub": 99}
+    assert by_name["kind"] == {"name": "kind", "type": "cat", "categories": [0, 1, 2]}
+    batch = [search.suggest(str(number)) for number in (1, 2, 3)]
+    assert batch[0]["kind"] == (1, 2) and batch[0]["net"] == {"x": -5.0, "units": 1} and batch[2] is None
+    search.on_trial_complete("1", {"loss": 2.0})
+    assert search.suggest("4") is None and search._optimizer.asked == 1  # the other one of the batch still runs
+    search.on_trial_complete("2", error=True)
+    assert search.suggest("5") is not None and search._optimizer.asked == 2
+    assert search._optimizer.seen == [(0, -0.5), (2, -2.0)]
+
+
+def test_hebo_learns_from_points_with_rewards_and_refuses_what_it_cannot_use(fake_hebo: Callable[..., Any]) -> None:
+    space = {"kind": tune.choice(["a", "b"]), "x": tune.uniform(0, 1)}
+    points = [{"kind": "b", "x": 0.5}, {"kind": "a", "x": 0.1}]
+    search = fake_hebo(space=space, metric="loss", mode="min", points_to_evaluate=points, evaluated_rewards=[1.0, 3.0])
+    search.suggest("0")
+    assert search._optimizer.seen == [(1, 1.0), (0, 3.0)]
+    with pytest.raises(ValueError, match="a number for each of points_to_evaluate, but got 1 for 2"):
+        fake_hebo(points_to_evaluate=points, evaluated_rewards=[1.0])
+    with pytest.raises(ValueError, match="max_concurrent must be an integer >= 1, but got max_concurrent=0"):
+        fake_hebo(max_concurrent=0)
+
+
+def test_hebo_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hebo.optimizers.hebo", None)
+    with pytest.raises(ImportError, match="HEBOSearch needs HEBO: pip install HEBO"):
         create_searcher("hebo")
 
 

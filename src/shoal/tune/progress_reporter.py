@@ -12,8 +12,10 @@ from typing import Any
 from shoal.tune.experiment.trial import Trial
 from shoal.tune.flatten import flatten_dict
 from shoal.tune.mode import check_mode
+from shoal.tune.result import AUTO_RESULT_KEYS
 
 _ROWS_MAX = 20
+_LENGTH_MAX = 20
 _LINE_PERIOD_S = 30.0
 _STATUSES = (Trial.RUNNING, Trial.PENDING, Trial.PAUSED, Trial.TERMINATED, Trial.ERROR)
 
@@ -40,7 +42,11 @@ class ProgressReporter:
 
 
 class TuneReporterBase(ProgressReporter):
-    """Builds the status text: a line of counts, then a table of the trials."""
+    """Builds the status text: a line of counts, then a table of the trials.
+
+    ``metric_columns`` and ``parameter_columns``: names, or ``{name: title}``; without them the table has up to ``infer_limit``
+    of the metrics, and all parameters. Cells have at most ``max_column_length`` letters.
+    """
 
     def __init__(
         self,
@@ -50,7 +56,7 @@ class TuneReporterBase(ProgressReporter):
         total_samples: int | None = None,
         max_progress_rows: int = _ROWS_MAX,
         max_error_rows: int = _ROWS_MAX,
-        max_column_length: int = 20,
+        max_column_length: int = _LENGTH_MAX,
         max_report_frequency: float = 5,
         infer_limit: int = 3,
         print_intermediate_tables: bool | None = None,
@@ -104,7 +110,15 @@ class TuneReporterBase(ProgressReporter):
 
     def progress_text(self, trials: list[Trial], done: bool) -> str:
         columns, rows = table_of(
-            trials, self._metric_columns, self._parameter_columns, self._metric, self._mode, self._max_rows, self._sort
+            trials,
+            self._metric_columns,
+            self._parameter_columns,
+            self._metric,
+            self._mode,
+            self._max_rows,
+            self._sort,
+            inferred_max=self._infer_limit,
+            length_max=self._max_column_length,
         )
         lines = [status_line(trials, self._total_samples, time.time() - self._started_at), _plain_table(columns, rows)]
         failed = [trial for trial in trials if trial.status == Trial.ERROR][: self._max_error_rows]
@@ -158,12 +172,18 @@ def table_of(
     mode: str | None,
     rows_max: int,
     sort: bool,
+    inferred_max: int = 3,
+    length_max: int = _LENGTH_MAX,
 ) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows: the running trials first, then the best, or the latest, of the others."""
+    """Heads and rows: the running trials first, then the best, or the latest, of the others. Without ``metrics``, ``metric`` or
+    the first ``inferred_max`` that were reported; cells have at most ``length_max`` letters."""
     chosen = chosen_trials(trials, metric, mode, rows_max, sort)
     parameters = parameters or {name: name for name in dict.fromkeys(name for t in chosen for name in t.evaluated_params)}
     if not metrics:
-        names = [metric] if metric else [name for trial in chosen[:1] for name in trial.metric_analysis][:4]
+        names = (
+            [metric] if metric else [name for trial in chosen[:1] for name in trial.metric_analysis if not _is_automatic(name)]
+        )
+        names = names[:inferred_max]
         metrics = {name: name for name in ["training_iteration", *names, "time_total_s"] if name}
     rows = []
     for trial in chosen:
@@ -171,10 +191,14 @@ def table_of(
         config = flatten_dict(trial.config)
         rows.append(
             [str(trial), trial.status]
-            + [shown(config.get(name, trial.evaluated_params.get(name))) for name in parameters]
-            + [shown(flat[name]) if name in flat else "" for name in metrics]
+            + [shown(config.get(name, trial.evaluated_params.get(name)), length_max) for name in parameters]
+            + [shown(flat[name], length_max) if name in flat else "" for name in metrics]
         )
     return ["trial", "status", *parameters.values(), *metrics.values()], rows
+
+
+def _is_automatic(name: str) -> bool:
+    return name in AUTO_RESULT_KEYS or name.startswith("config/")
 
 
 def chosen_trials(trials: list[Trial], metric: str | None, mode: str | None, rows_max: int, sort: bool) -> list[Trial]:
@@ -191,11 +215,11 @@ def chosen_trials(trials: list[Trial], metric: str | None, mode: str | None, row
     return sorted(chosen, key=score, reverse=True) if sort and metric else chosen
 
 
-def shown(value: Any) -> str:
+def shown(value: Any, length_max: int = _LENGTH_MAX) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    return text if len(text) <= 20 else "..." + text[-17:]
+    return text if len(text) <= length_max else "..." + text[len(text) - max(0, length_max - 3) :]
 
 
 def _plain_table(columns: list[str], rows: list[list[str]]) -> str:
@@ -292,7 +316,7 @@ class LineReporter(RunReporter):
 def make_reporter(
     reporter: ProgressReporter | None, verbose: int | None, experiment: Any, metric: str | None, mode: str | None, total: int
 ) -> RunReporter:
-    """The reporter for a run; ``verbose`` 0 is silent, None means 1."""
+    """The reporter for a run; ``verbose`` 0 is silent, None means 1. RAY_AIR_NEW_OUTPUT=0 asks for a CLIReporter's tables."""
     level = 1 if verbose is None else int(verbose)
     if reporter is not None:
         if not isinstance(reporter, ProgressReporter):
@@ -301,6 +325,9 @@ def make_reporter(
         return _UserReporter(reporter)
     if level == 0:
         return RunReporter()
+    if os.environ.get("RAY_AIR_NEW_OUTPUT", "1") == "0":
+        kind = JupyterNotebookReporter if "ipykernel" in sys.modules else CLIReporter
+        return make_reporter(kind(), verbose, experiment, metric, mode, total)
     if not _is_interactive():
         return LineReporter(level, metric, mode, total)
     from shoal.tune.live_table import LiveTable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
@@ -105,8 +106,8 @@ def prepare_scheduler(scheduler: Any, metric: str | None, mode: str | None) -> T
 
 
 def prepare_callbacks(callbacks: Any) -> CallbackList:
-    """The user's callbacks and the automatic loggers that they do not replace."""
-    given = list(callbacks or [])
+    """The user's callbacks, those of RAY_TUNE_CALLBACKS, and the automatic loggers that they do not replace."""
+    given = [*_callbacks_of_environment(), *(callbacks or [])]
     for callback in given:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks must hold tune.Callback instances, but got {callback!r}")
@@ -117,6 +118,25 @@ def prepare_callbacks(callbacks: Any) -> CallbackList:
         if TBXLoggerCallback.is_available() and not any(isinstance(callback, TBXLoggerCallback) for callback in given):
             given.append(TBXLoggerCallback())
     return CallbackList(given)
+
+
+def _callbacks_of_environment() -> list[Callback]:
+    """An instance of each class in RAY_TUNE_CALLBACKS, ``module.Class`` separated by commas."""
+    made = []
+    for path in filter(None, map(str.strip, os.environ.get("RAY_TUNE_CALLBACKS", "").split(","))):
+        module, _, name = path.rpartition(".")
+        try:
+            callback = getattr(importlib.import_module(module), name)()
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"RAY_TUNE_CALLBACKS must name classes of callbacks, but {path!r} cannot be made: {error}"
+            ) from error
+        if not isinstance(callback, Callback):
+            raise ValueError(
+                f"RAY_TUNE_CALLBACKS must name classes of tune.Callback, but {path!r} is a {type(callback).__name__}"
+            )
+        made.append(callback)
+    return made
 
 
 def cluster_resources() -> dict[str, float]:

@@ -17,6 +17,7 @@ from shoal.tune.execution.runner import TrialRunner
 from shoal.tune.execution.tune_controller import TuneController
 from shoal.tune.experiment.experiment import Experiment, _convert_to_experiment_list
 from shoal.tune.experiment.trial import Trial
+from shoal.tune.former_arguments import with_former_arguments
 from shoal.tune.mode import check_mode
 from shoal.tune.progress_reporter import make_reporter
 from shoal.tune.result import TRAINING_ITERATION
@@ -59,6 +60,7 @@ def run(
     callbacks: Sequence[Any] | None = None,
     max_concurrent_trials: int | None = None,
     _worker_runtime_env: dict[str, Any] | None = None,
+    **former: Any,
 ) -> ExperimentAnalysis:
     """Runs all trials of ``run_or_experiment`` (a function of the config, a Trainable class, a registered name or an
     Experiment).
@@ -68,8 +70,10 @@ def run(
     "_ONLY") say what becomes of failed trials. ``verbose``: 0 silent, 1 a table, 2 and more also results.
 
     Raises TuneError when a trial has failed (unless ``raise_on_failed_trial`` is False; finished results stay in
-    ``storage_path``), or when a result lacks ``metric``; ValueError for arguments that make no sense.
+    ``storage_path``), or when a result lacks ``metric``; ValueError for arguments that make no sense; DeprecationWarning for
+    those that Ray has taken away (like ``local_dir``), with what to use.
     """
+    checkpoint_config = with_former_arguments(checkpoint_config, former)
     check_mode(mode)
     FailureConfig(max_failures=max_failures, fail_fast=fail_fast)
     experiments = _experiments_of(

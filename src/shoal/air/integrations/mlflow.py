@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -29,8 +30,7 @@ class MLflowLoggerCallback(LoggerCallback):
         log_params_on_trial_end: bool = False,
     ) -> None:
         super().__init__()
-        if tracking_token is not None:
-            raise ValueError("tracking_token is not taken: set MLFLOW_TRACKING_TOKEN in the environment")
+        _set_token(tracking_token)
         self._mlflow = import_extra("mlflow", "MLflowLoggerCallback")
         self._tracking_uri = tracking_uri
         self._registry_uri = registry_uri
@@ -77,20 +77,60 @@ def setup_mlflow(
     config: dict[str, Any] | None = None,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
+    experiment_id: str | None = None,
     experiment_name: str | None = None,
-    tags: dict[str, Any] | None = None,
+    tracking_token: str | None = None,
+    artifact_location: str | None = None,
     run_name: str | None = None,
+    create_experiment_if_not_exists: bool = False,
+    tags: dict[str, Any] | None = None,
+    rank_zero_only: bool = True,
 ) -> Any:
-    """Starts an MLflow run inside of a trial, and returns the mlflow module. The run ends with the trial."""
+    """Starts an MLflow run inside of a trial, named after it, and returns the mlflow module. The run ends with the trial.
+
+    The run belongs to the experiment of that id or name; without both to one that is named after this run of Tune, and made if
+    there is none. ``artifact_location``: where an experiment that is made keeps its files. ``rank_zero_only`` says what the
+    other workers of a trainer do; a trial is its only worker. Raises ValueError for an experiment that does not exist, unless
+    ``create_experiment_if_not_exists``.
+    """
     mlflow = import_extra("mlflow", "setup_mlflow")
     context = get_context()
     if tracking_uri:
         mlflow.set_tracking_uri(tracking_uri)
     if registry_uri:
         mlflow.set_registry_uri(registry_uri)
-    mlflow.set_experiment(experiment_name or context.get_experiment_name() or "Default")
+    _set_token(tracking_token)
+    if experiment_id is not None and _experiment_exists(mlflow, experiment_id):
+        mlflow.set_experiment(experiment_id=experiment_id)
+    else:
+        name = experiment_name or (None if experiment_id is not None else context.get_experiment_name() or "Default")
+        create = create_experiment_if_not_exists or (experiment_name is None and experiment_id is None)
+        _set_experiment(mlflow, name, experiment_id, artifact_location, create)
     mlflow.start_run(run_name=run_name or context.get_trial_name(), tags=tags)
     at_trial_end(lambda failed: mlflow.end_run("FAILED" if failed else "FINISHED"))
     if config:
         mlflow.log_params({name.replace("/", "."): value for name, value in flatten_dict(config).items()})
     return mlflow
+
+
+def _set_token(tracking_token: str | None) -> None:
+    if tracking_token is not None:
+        os.environ["MLFLOW_TRACKING_TOKEN"] = tracking_token
+
+
+def _experiment_exists(mlflow: Any, experiment_id: str) -> bool:
+    try:
+        return mlflow.get_experiment(experiment_id) is not None
+    except mlflow.exceptions.MlflowException:
+        return False
+
+
+def _set_experiment(mlflow: Any, name: str | None, experiment_id: str | None, location: str | None, create: bool) -> None:
+    if name is None or (mlflow.get_experiment_by_name(name) is None and not create):
+        raise ValueError(
+            "the MLflow experiment must exist (or create_experiment_if_not_exists=True with a name), but got "
+            f"experiment_name={name!r}, experiment_id={experiment_id!r}"
+        )
+    if mlflow.get_experiment_by_name(name) is None:
+        mlflow.create_experiment(name, artifact_location=location)
+    mlflow.set_experiment(name)

@@ -34,11 +34,7 @@ class WandbLoggerCallback(LoggerCallback):
     ) -> None:
         super().__init__()
         self._wandb = import_extra("wandb", "WandbLoggerCallback")
-        if api_key_file is not None:
-            with open(os.path.expanduser(api_key_file), encoding="utf-8") as file:
-                api_key = file.read().strip()
-        if api_key is not None:
-            os.environ["WANDB_API_KEY"] = api_key
+        _set_key(api_key, api_key_file)
         self._project = project or os.environ.get("WANDB_PROJECT_NAME")
         self._group = group or os.environ.get("WANDB_GROUP_NAME")
         self._excludes = {*_LEFT_OUT, *(excludes or [])} - ({"config"} if log_config else set())
@@ -78,12 +74,29 @@ class WandbLoggerCallback(LoggerCallback):
             run.finish(exit_code=1 if failed else 0)
 
 
-def setup_wandb(config: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+def setup_wandb(
+    config: dict[str, Any] | None = None,
+    api_key: str | None = None,
+    api_key_file: str | None = None,
+    rank_zero_only: bool = True,
+    **kwargs: Any,
+) -> Any:
     """Starts a run inside of a trial, named after it, and returns that run, which ends with the trial. ``kwargs`` go to
-    ``wandb.init``."""
+    ``wandb.init``. ``rank_zero_only`` says what the other workers of a trainer do; a trial is its only worker."""
     wandb = import_extra("wandb", "setup_wandb")
+    _set_key(api_key, api_key_file)
     context = get_context()
     named = {"id": context.get_trial_id(), "name": context.get_trial_name(), "group": context.get_experiment_name()}
     run = wandb.init(config=config, **{**named, **kwargs})
     at_trial_end(lambda failed: run.finish(exit_code=int(failed)))
     return run
+
+
+def _set_key(api_key: str | None, api_key_file: str | None) -> None:
+    if api_key is not None and api_key_file is not None:
+        raise ValueError(f"api_key and api_key_file cannot both be given, but got api_key_file={api_key_file!r} and a key")
+    if api_key_file is not None:
+        with open(os.path.expanduser(api_key_file), encoding="utf-8") as file:
+            api_key = file.read().strip()
+    if api_key is not None:
+        os.environ["WANDB_API_KEY"] = api_key

@@ -80,9 +80,8 @@ class ExperimentAnalysis:
 
     @property
     def best_result_df(self) -> Any:
-        import pandas as pd
-
-        return pd.json_normalize(self.best_result, sep="/")
+        """The last result of the best trial as a pandas DataFrame of one row, indexed by ``trial_id``."""
+        return _frame_of([self.best_result])
 
     def _require_defaults(self, what: str) -> None:
         if not self.default_metric or not self.default_mode:
@@ -134,8 +133,9 @@ class ExperimentAnalysis:
         return [(checkpoint.path, metrics.get(name)) for checkpoint, metrics in trial.get_trial_checkpoints()]
 
     def get_last_checkpoint(
-        self, trial: Trial | None = None, metric: str | None = None, mode: str | None = None
+        self, trial: Trial | None = None, metric: str = TRAINING_ITERATION, mode: str = "max"
     ) -> Checkpoint | None:
+        """The latest checkpoint of ``trial``, or else of the best one by ``metric`` (default: the one that got furthest)."""
         trial = trial or self.get_best_trial(metric, mode)
         return trial.checkpoint if trial is not None else None
 
@@ -155,13 +155,9 @@ class ExperimentAnalysis:
 
     @property
     def results_df(self) -> Any:
-        """The last results as a pandas DataFrame, one row for each trial."""
-        import pandas as pd
-
-        frame = pd.DataFrame.from_records(
-            [flatten_dict({**result, CONFIG: result.get(CONFIG, {})}) for result in self.results.values()]
-        )
-        return frame.set_index("trial_id") if "trial_id" in frame else frame
+        """The last results as a pandas DataFrame, one row for each trial, indexed by ``trial_id``. TUNE_RESULT_DELIM stands
+        between the names of nested values (default ``/``)."""
+        return _frame_of([{**result, CONFIG: result.get(CONFIG, {})} for result in self.results.values()])
 
     def reported_metrics(self) -> list[str]:
         names = {name for trial in self.trials or [] for name in trial.metric_analysis}
@@ -171,6 +167,8 @@ class ExperimentAnalysis:
         """One row for each trial that has reported: its last result, or the one with the best ``metric``. Needs pandas."""
         import pandas as pd
 
+        if metric is None and mode is not None:
+            raise ValueError(f"a metric is needed with mode={mode!r}, but got metric=None")
         if metric is not None and check_mode(mode or self.default_mode) is None:
             raise ValueError(f"a mode ('min' or 'max') is needed with metric={metric!r}, but got mode=None")
         rows = []
@@ -214,11 +212,21 @@ class ExperimentAnalysis:
 
     fetch_trial_dataframes = trial_dataframes
 
-    def get_all_configs(self) -> dict[str, dict[str, Any]]:
-        return {trial.trial_id: trial.config for trial in self.trials or []}
+    def get_all_configs(self, prefix: bool = False) -> dict[str, dict[str, Any]]:
+        """The configuration of each trial, by its id; with ``prefix`` flat, each name after ``config/``."""
+        configs = {trial.trial_id: trial.config for trial in self.trials or []}
+        return {name: flatten_dict({CONFIG: config}) for name, config in configs.items()} if prefix else configs
 
     def stats(self) -> dict[str, Any]:
         return {"path": self._path, "trials": len(self.trials or [])}
 
     def runner_data(self) -> dict[str, Any]:
         return {"trials": [str(trial) for trial in self.trials or []]}
+
+
+def _frame_of(results: list[dict[str, Any]]) -> Any:
+    import pandas as pd
+
+    delimiter = os.environ.get("TUNE_RESULT_DELIM", "/")
+    frame = pd.DataFrame.from_records([flatten_dict(result, delimiter=delimiter) for result in results])
+    return frame.set_index("trial_id") if "trial_id" in frame else frame

@@ -36,6 +36,7 @@ from shoal.tune.execution.events import (
 )
 from shoal.tune.execution.experiment_log import ExperimentLog
 from shoal.tune.execution.placement_groups import PlacementGroupFactory
+from shoal.tune.execution.result_buffer import ResultBuffer
 from shoal.tune.execution.trial_actor import TrialActor
 from shoal.tune.execution.tune_controller import TuneController
 from shoal.tune.experiment.experiment import Experiment
@@ -92,6 +93,7 @@ class TrialRunner:
         self._change_directory = change_directory
         self._directory = _working_directory()
         self._inline = is_inline()
+        self._buffer = ResultBuffer.of_environment()
         self._runtime_env = runtime_env
         self._sync = sync_config or SyncConfig()
         self._not_uploaded: set[Trial] = set()
@@ -222,7 +224,13 @@ class TrialRunner:
         for instruction in instructions:
             process = self._processes.get(instruction.trial.trial_id)
             if process is not None and not process.pending:
-                self._call(instruction.trial, "next_messages", "results")
+                self._call(instruction.trial, "next_messages", "results", *self._limits(instruction.trial))
+
+    def _limits(self, trial: Trial) -> tuple[int, float]:
+        """How many results the next answer may have; one where a scheduler may act on each."""
+        if self._controller.scheduler.may_act():
+            return 1, 0.0
+        return self._buffer.limits(trial, self._controller.count(Trial.RUNNING))
 
     def _apply_one(self, instruction: Instruction) -> None:
         if isinstance(instruction, Record):

@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import sys
+import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, TextIO
 
@@ -17,6 +19,7 @@ from shoal.tune.checkpoint import Checkpoint
 from shoal.tune.error import TuneError
 from shoal.tune.execution.process_state import ProcessState
 from shoal.tune.registry import register_environments
+from shoal.tune.result import DONE, SHOULD_CHECKPOINT
 from shoal.tune.trainable.function_trainable import FunctionTrainable
 from shoal.tune.trainable.session import end_trial, store_checkpoint
 from shoal.tune.trainable.trainable import Trainable
@@ -69,19 +72,21 @@ class TrialActor:
             return [_failure(error, traceback.format_exc(), restoring)]
         return self.next_messages()
 
-    def next_messages(self) -> list[Message]:
-        """What the trial has to say next; waits until there is something."""
+    def next_messages(self, results_max: int = 1, time_s: float = 0.0) -> list[Message]:
+        """What the trial has to say next; waits until there is something. A class trainable makes up to ``results_max`` steps,
+        but begins none after ``time_s``."""
         trainable = self._trainable
         assert trainable is not None
+        messages: list[Message] = []
         try:
             if isinstance(trainable, FunctionTrainable):
                 messages = trainable.next_messages()
             else:
-                messages = [("result", trainable.train(), None)]
+                messages.extend(("result", result, None) for result in _steps(trainable, results_max, time_s))
         except BaseException as error:
             text = traceback.format_exc()
             end_trial(failed=True)
-            return [_failure(error, text)]
+            return [*messages, _failure(error, text)]
         self._flush()
         return [self._complete(message) for message in messages]
 
@@ -156,6 +161,16 @@ class TrialActor:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(ValueError):
                 stream.flush()
+
+
+def _steps(trainable: Trainable, results_max: int, time_s: float) -> Iterator[dict[str, Any]]:
+    """Results until there are enough, the time is over, or one of them asks for an answer."""
+    end = time.monotonic() + time_s
+    for _ in range(results_max):
+        result = trainable.train()
+        yield result
+        if result.get(DONE) or result.get(SHOULD_CHECKPOINT) or time.monotonic() >= end:
+            return
 
 
 class _Tee:

@@ -22,17 +22,14 @@ SEARCH_ALGORITHMS = {
     "nevergrad": "nevergrad:NevergradSearch",
     "bayesopt": "bayesopt:BayesOptSearch",
     "zoopt": "zoopt:ZOOptSearch",
+    "hebo": "hebo:HEBOSearch",
 }
-
-UNSUPPORTED = {"hebo": "use 'optuna' (with its GPSampler for Gaussian processes), 'ax' or 'bayesopt'"}
 
 
 def create_searcher(search_alg: str, **kwargs: Any) -> Any:
     """The searcher of that name; arguments that it does not take are left out. Raises ValueError for an unknown name."""
     from shoal.tune.schedulers.by_name import create_by_name
 
-    if str(search_alg).lower() in UNSUPPORTED:
-        raise ValueError(f"search_alg={search_alg!r} is not supported: {UNSUPPORTED[search_alg.lower()]}")
     return create_by_name("search_alg", SEARCH_ALGORITHMS, "shoal.tune.search", search_alg, kwargs)
 
 

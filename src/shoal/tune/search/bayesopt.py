@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 from shoal.tune.flatten import unflatten_dict
+from shoal.tune.run_config import check_count
 from shoal.tune.search.adapter import AdapterSearcher, cannot_draw
 from shoal.tune.search.extras import import_extra
 from shoal.tune.search.points import FlatSpace, same, unquantized
@@ -20,7 +21,7 @@ class BayesOptSearch(AdapterSearcher):
     ``space``: domains, or ``{name: (low, high)}``. The first ``random_search_steps`` are drawn at random. A point that was
     suggested already is not tried again with ``skip_duplicate``; after ``patience`` of them in a row the search is finished.
     ``utility_kwargs``: ``{"kind": "ucb", "kappa": 2.5, "xi": 0.0}``; kind may also be "ei" or "poi". ``analysis``: finished
-    trials to learn from.
+    trials to learn from. ``repeat_float_precision``: how many decimals must agree for a point to be the same.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class BayesOptSearch(AdapterSearcher):
         patience: int = 5,
         skip_duplicate: bool = True,
         analysis: Any = None,
+        repeat_float_precision: int = 5,
     ) -> None:
         self._library = import_extra("bayes_opt", "BayesOptSearch", package="bayesian-optimization")
         super().__init__(_with_domains(space), metric, mode, points_to_evaluate)
         if patience < 1:
             raise ValueError(f"patience must be >= 1, but got patience={patience}")
+        check_count("repeat_float_precision", repeat_float_precision, 0)
         settings = {"kind": "ucb", "kappa": 2.5, "xi": 0.0, **(utility_kwargs or {})}
         if set(settings) != {"kind", "kappa", "xi"} or settings["kind"] not in ("ucb", "ei", "poi"):
             raise ValueError(f"utility_kwargs must be a kind of 'ucb', 'ei' or 'poi', kappa and xi, but got {utility_kwargs!r}")
@@ -50,6 +53,7 @@ class BayesOptSearch(AdapterSearcher):
         self._verbose = verbose
         self._patience = patience
         self._skip_duplicate = skip_duplicate
+        self._decimals = repeat_float_precision
         self._seen: set[str] = set()
         self._repeated = 0
         self._optimizer: Any = None
@@ -91,7 +95,7 @@ class BayesOptSearch(AdapterSearcher):
 
     def _ask(self, point: dict[str, Any] | None) -> tuple[Any, dict[str, Any]] | None:
         values = {name: self._inner(name, value) for name, value in point.items()} if point else self._next_values()
-        key = json.dumps({name: round(float(value), 5) for name, value in values.items()}, sort_keys=True)
+        key = json.dumps({name: round(float(value), self._decimals) for name, value in values.items()}, sort_keys=True)
         if key in self._seen:
             self._repeated += 1
             if self._skip_duplicate:
@@ -137,6 +141,13 @@ class BayesOptSearch(AdapterSearcher):
         if loss is not None and self._space is not None:
             values = self._space.flat_point(parameters)
             self._register({name: self._inner(name, item) for name, item in values.items()}, -loss)
+
+    def register_analysis(self, analysis: Any) -> None:
+        """Learns from the finished trials of an ExperimentAnalysis."""
+        if not self._is_prepared:
+            self._is_prepared = True
+            self._prepare()
+        self.add_evaluated_trials(analysis, self.metric)
 
     @staticmethod
     def convert_search_space(spec: dict[str, Any], join: bool = False) -> dict[str, Any]:
