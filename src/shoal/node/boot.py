@@ -1,5 +1,5 @@
-"""The first milliseconds of a node: arena, zygote, welcome. Imports as little as it can; the daemon's own imports come
-afterwards, while the zygote makes its own ready and forks the first workers.
+"""The first milliseconds of a node: arena, zygote, welcome. Imports as little as it can; the daemon's own imports come when
+the zygote has forked the first workers.
 
 Who dies, and what is true then: this process before the welcome -> the driver reads EOF and raises; the zygote gets SIGTERM
 from the kernel. The driver -> its socket closes, the daemon (``shoal.node.daemon``) ends everything."""
@@ -107,6 +107,8 @@ def _run(config: dict[str, Any], driver: socket.socket | None) -> None:
     for _, out, _, err in pipes:
         os.close(out)
         os.close(err)
+    if slots:
+        link.recv(1)  # the first workers are forked, or the zygote is dead: until now our imports would have delayed it
     from shoal.node.daemon import Daemon
 
     first = [(slot, pipe[0], pipe[2]) for slot, pipe in zip(slots, pipes, strict=True)]

@@ -35,6 +35,8 @@ from shoal.node.import_paths import worker_path
 from shoal.node.process_control import become_subreaper, die_with_parent, name_process, thread_count
 
 LOG_NAME = "zygote.log"
+FIRST_FORKED = b"+"
+"""The first byte on the link of a zygote that was given first workers; frames follow."""
 DRIVER_END_S = 1.0
 """Who kills driver and daemon does not kill them in the same moment."""
 THREADLESS_VARIABLES = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -86,6 +88,8 @@ class Zygote:
         gc.freeze()
         self._fds += [fd for _, out, err in first for fd in (out, err)]
         begun = [(slot, self._forked(_PlainWorker(slot))) for slot, _, _ in first]
+        if first:
+            self._link.sendall(FIRST_FORKED)
         self._import_the_rest()
         from shoal.core.native.messages import FrameReader
         from shoal.node import zygote_messages as z

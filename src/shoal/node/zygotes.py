@@ -124,6 +124,9 @@ class Zygotes:
     def end(self) -> None:
         """Ends all of them, and waits until they are gone (their workers are then)."""
         self._ending = True
+        root = self._main.root
+        if root.pid and not root.ready and not root.link.closed:
+            os.kill(root.pid, signal.SIGTERM)  # it would read the message below only when it has imported everything
         for zygote in self._all.values():
             if not zygote.link.closed:
                 zygote.link.send(z.Quit())
