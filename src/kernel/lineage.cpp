@@ -175,6 +175,7 @@ void Arena::begin_origin(u32 i) {
   };
   attach(i);
   for (u32 s = r.first_return; s; s = record(s).sibling) attach(s);
+  if (!(r.flags & kArgsHeld)) publish_origin(o);
   strike(entry);
   drop(o);
 }
@@ -183,27 +184,25 @@ void Arena::begin_origin(u32 i) {
 // gives none back twice.
 void Arena::complete_origin(u32 i) {
   Record& r = record(i);
-  if (r.kind != kTask && r.kind != kCall) return;
+  if ((r.kind != kTask && r.kind != kCall) || !(r.flags & kArgsHeld)) return;
   u32 o = r.origin.load(std::memory_order_acquire);
   for (u32 s = r.first_return; s && !o; s = record(s).sibling) o = record(s).origin.load(std::memory_order_acquire);
   if (!o || !record(o).function || record(o).state.load() != kCreating) return;
   Record& origin = record(o);
-  if (r.flags & kArgsHeld) {
-    r.flags &= u8(~kArgsHeld);
-    origin.args_offset = r.args_offset;
-    if (!r.args_offset) std::memcpy(origin.args_inline, r.args_inline, kArgsInline);
-    origin.args_size.store(r.args_size);
-    origin.flags |= kArgsHeld;
-    r.args_offset = 0;
-    r.args_size.store(0, std::memory_order_release);
-    u32 n;
-    u32* references = references_of(*this, origin, &n);
-    for (u32 k = 0; k < n; k++) {
-      u32 value = references[k];
-      if (u32 other = origin_argument(value)) {
-        references[k] = other;
-        drop(value);
-      }
+  r.flags &= u8(~kArgsHeld);
+  origin.args_offset = r.args_offset;
+  if (!r.args_offset) std::memcpy(origin.args_inline, r.args_inline, kArgsInline);
+  origin.args_size.store(r.args_size);
+  origin.flags |= kArgsHeld;
+  r.args_offset = 0;
+  r.args_size.store(0, std::memory_order_release);
+  u32 n;
+  u32* references = references_of(*this, origin, &n);
+  for (u32 k = 0; k < n; k++) {
+    u32 value = references[k];
+    if (u32 other = origin_argument(value)) {
+      references[k] = other;
+      drop(value);
     }
   }
   publish_origin(o);

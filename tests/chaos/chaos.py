@@ -18,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -61,6 +62,11 @@ def count_up(n: int) -> Any:
         yield i
 
 
+@shoal.remote(max_retries=-1)
+def extended(data: bytes, by: int) -> bytes:
+    return data + bytes([by]) * 40_000
+
+
 @shoal.remote(max_restarts=-1, max_task_retries=-1, num_cpus=0)
 class Squarer:
     def square(self, x: int) -> int:
@@ -81,7 +87,18 @@ class Chaos:
         self.actors: list[Any] = [Squarer.remote(), Squarer.remote(), AsyncSquarer.remote()]
         self.done: Counter[str] = Counter()
         self.spilled = 0
-        self.kinds = (self.task, self.chain, self.call, self.stream, self.object, self.nested, self.cancelled, self.new_actor)
+        self.folder = Path(shoal.get_runtime_context().get_temp_dir())
+        self.kinds = (
+            self.task,
+            self.chain,
+            self.call,
+            self.stream,
+            self.object,
+            self.nested,
+            self.cancelled,
+            self.new_actor,
+            self.lost,
+        )
 
     def start(self) -> Check:
         return self.random.choice(self.kinds)()
@@ -118,6 +135,23 @@ class Chaos:
         def check() -> None:
             self._equal("object", shoal.get(ref, timeout=HANG_S), data)
             self._equal("digest", shoal.get(remote, timeout=HANG_S), hashlib.sha256(data).hexdigest())
+
+        return check
+
+    def lost(self) -> Check:
+        """A value whose file is removed, of a chain of which nobody holds the other values."""
+        numbers = [self.random.randrange(256) for _ in range(self.random.randrange(1, 8))]
+        ref: Any = b""
+        for number in numbers:
+            ref = extended.remote(ref, number)
+
+        def check() -> None:
+            shoal.wait([ref], timeout=HANG_S)
+            _kernel.spill(2**30)
+            for path in self.folder.rglob(ref.hex()[:16]):
+                path.unlink()
+                self.done["files removed"] += 1
+            self._equal("lost", shoal.get(ref, timeout=HANG_S), b"".join(bytes([number]) * 40_000 for number in numbers))
 
         return check
 
