@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from shoal import tune
+from shoal.tune.search import BasicVariantGenerator
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -21,6 +22,7 @@ import sys, time
 from pathlib import Path
 import shoal
 from shoal import tune
+from shoal.tune.search import BasicVariantGenerator
 
 marks = Path(sys.argv[2])
 
@@ -108,6 +110,30 @@ def test_failed_trials_are_resumed_or_restarted_as_asked(tmp_path: Path) -> None
     again = tune.run(fails_at_first, resume="AUTO+ERRORED_ONLY", **arguments)
     assert Counter(trial.status for trial in again.trials) == {"TERMINATED": 3}
     assert [trial.trial_id for trial in again.trials] == [trial.trial_id for trial in first.trials]
+
+
+def test_a_restarted_trial_is_a_new_one_in_the_place_of_the_old(tmp_path: Path) -> None:
+    marker = tmp_path / "works-now"
+
+    def fails_at_first(config):
+        tune.report({"score": config["x"], "is_new": tune.get_checkpoint() is None})
+        if config["x"] == 1 and not marker.exists():
+            raise ValueError("not yet")
+
+    tuner = tune.Tuner(
+        fails_at_first,
+        param_space={"x": tune.grid_search([0, 1, 2])},
+        tune_config=tune.TuneConfig(search_alg=BasicVariantGenerator(max_concurrent=1)),
+        run_config=tune.RunConfig(name="again", storage_path=str(tmp_path), verbose=0),
+    )
+    first = tuner.fit()
+    marker.touch()
+    again = tune.Tuner.restore(str(tmp_path / "again"), fails_at_first, restart_errored=True).fit()
+    assert not again.errors and [result.config["x"] for result in again] == [0, 1, 2]
+    assert [a.metrics["trial_id"] == b.metrics["trial_id"] for a, b in zip(first, again, strict=True)] == [True, False, True]
+    assert again[1].path != first[1].path and again[1].metrics["training_iteration"] == 1
+    read = tune.Tuner.restore(str(tmp_path / "again"), fails_at_first).get_results()
+    assert [result.path for result in read] == [result.path for result in again] and not read.errors
 
 
 def test_a_torn_last_line_is_ignored_and_a_damaged_one_named(tmp_path: Path) -> None:

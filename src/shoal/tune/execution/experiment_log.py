@@ -70,10 +70,10 @@ class ExperimentLog:
     def record(self, record: Record) -> None:
         trial = record.trial
         line: dict[str, Any] = {"kind": record.kind, "id": trial.trial_id}
-        if record.kind == "trial":
+        if record.kind in ("trial", "restart"):
             if self._resources[0] is not trial.placement_group_factory:
                 self._resources = (trial.placement_group_factory, _encode(trial.placement_group_factory))
-            line.update(_trial_fields(trial), resources=self._resources[1])
+            line.update(_trial_fields(trial), resources=self._resources[1], **record.fields)
         elif record.kind == "status":
             line.update(status=trial.status, time=time.time())
             if trial.is_finished():
@@ -204,6 +204,12 @@ def _apply(experiment: Experiment, trials: dict[str, Trial], fact: dict[str, Any
     if kind == "trial":
         if fact["id"] not in trials:
             trials[fact["id"]] = _trial_of(experiment, fact)
+        return
+    if kind == "restart":  # in the place of the old one
+        before = list(trials.items())
+        trials.clear()
+        new = (fact["id"], _trial_of(experiment, fact))
+        trials.update(new if name == fact["old"] else (name, trial) for name, trial in before)
         return
     trial = trials[fact["id"]]
     if kind == "status":

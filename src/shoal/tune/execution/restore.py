@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from shoal.tune.callback import CallbackList
 from shoal.tune.execution.experiment_log import log_files, read_snapshot, read_trials
 from shoal.tune.execution.tune_controller import TuneController
-from shoal.tune.experiment.checkpoint_manager import CheckpointManager
 from shoal.tune.experiment.experiment import Experiment
-from shoal.tune.experiment.metric_history import MetricHistory
 from shoal.tune.experiment.trial import Trial
 from shoal.tune.flatten import flatten_dict
 from shoal.tune.run_config import ResumeConfig
@@ -54,38 +53,41 @@ def resume_experiment(
     trials = read_trials(experiment)
     snapshot = read_snapshot(experiment.local_path, trials)
     ended_before = {trial.trial_id for trial in trials if trial.is_finished()}
-    for trial in trials:
-        _prepare(trial, resume)
+    actions = {trial: _action(trial, resume) for trial in trials}
+    for trial, action in actions.items():
+        _prepare(trial, action)
     _restore_searcher(controller, experiment, trials, snapshot, ended_before)
     if snapshot is not None:
         controller.scheduler.set_state(snapshot["scheduler"])
         if snapshot["callbacks"]:
             callbacks.set_state(snapshot["callbacks"])
-    for trial in trials:
-        controller.add_trial(trial)
+    for trial, action in actions.items():
+        if action == "restart" and trial.trial_id not in ended_before:
+            controller.search_alg.on_trial_complete(trial.trial_id, error=True)  # nobody waits for it any more
+        controller.add_trial(trial if action != "restart" else _again(experiment, trial), instead_of=trial)
 
 
-def _prepare(trial: Trial, resume: ResumeConfig) -> None:
-    """The status from which ``trial`` goes on."""
+def _action(trial: Trial, resume: ResumeConfig) -> str:
     if trial.status == Trial.TERMINATED:
-        action = resume.finished
-    elif trial.status == Trial.ERROR:
-        action = resume.errored
-    else:
-        action = resume.unfinished
-        if action == "skip":
-            trial.status = Trial.TERMINATED
-    if action == "skip":
-        return
-    trial.status = Trial.PENDING
-    trial.error, trial.error_text, trial.num_failures = None, None, 0
-    trial.last_result.pop("done", None)
-    if action == "restart":
-        trial.last_result = {}
-        trial.metrics = MetricHistory()
-        index = trial.checkpoints.next_index
-        trial.checkpoints = CheckpointManager(trial.checkpoint_config)
-        trial.checkpoints.next_index = index
+        return resume.finished
+    return resume.errored if trial.status == Trial.ERROR else resume.unfinished
+
+
+def _prepare(trial: Trial, action: str) -> None:
+    """The status from which ``trial`` goes on."""
+    if action == "resume":
+        trial.status = Trial.PENDING
+        trial.error, trial.error_text, trial.num_failures = None, None, 0
+        trial.last_result.pop("done", None)
+    elif not trial.is_finished():
+        trial.status = Trial.TERMINATED  # skipped, or replaced by a new trial
+
+
+def _again(experiment: Experiment, trial: Trial) -> Trial:
+    """A new trial of the same configuration, with an id and a folder of its own."""
+    new = experiment.make_trial(trial.config, trial.evaluated_params, uuid.uuid4().hex[:8], trial.experiment_tag)
+    new.placement_group_factory = trial.placement_group_factory
+    return new
 
 
 def _restore_searcher(

@@ -224,14 +224,15 @@ class TuneController:
         taken, self._instructions = self._instructions, []
         return taken
 
-    def add_trial(self, trial: Trial) -> None:
-        """Takes over a trial that the search algorithm did not make."""
+    def add_trial(self, trial: Trial, instead_of: Trial | None = None) -> None:
+        """Takes over a trial that the search algorithm did not make; it may be ``instead_of`` one of the log."""
         self._trials[trial.trial_id] = trial
         self._listed.append(trial)
         self._by_status[trial.status][trial.trial_id] = trial
         if not trial.is_finished():
             self.scheduler.on_trial_add(self, trial)
-        self._instructions.append(Record("trial", trial))
+        old = {"old": instead_of.trial_id} if instead_of is not None and instead_of is not trial else None
+        self._instructions.append(Record("restart", trial, old) if old else Record("trial", trial))
 
     def is_finished(self) -> bool:
         if self.count(Trial.RUNNING):
