@@ -53,11 +53,12 @@ struct ViewObject {
   u32 epoch;
   void* mapping;
   size_t mapping_bytes;
+  bool writable;  // the mapping is private: what is written there nobody else sees
 };
 ViewObject* new_view(PyObject* owner, const void* data, u64 size);
 // Of its whole value, wherever it is; keeps it there. Null: an exception is set, or it is to be looked for *again.
 ViewObject* view_of(u32 record, bool* again);
-bool add_views();
+bool add_views(PyObject* module);
 
 // ---- encode.cpp
 struct Pickled {

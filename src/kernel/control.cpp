@@ -387,7 +387,7 @@ NB_MODULE(_kernel, m) {
   add_record_functions(m);
   add_ending(m);
   add_inspection(m);
-  if (!add_ref_type(m.ptr()) || !add_nested_refs(m.ptr()) || !add_views() || !add_submitter(m.ptr()) || !add_work(m.ptr()) || !add_objects(m.ptr()) ||
+  if (!add_ref_type(m.ptr()) || !add_nested_refs(m.ptr()) || !add_views(m.ptr()) || !add_submitter(m.ptr()) || !add_work(m.ptr()) || !add_objects(m.ptr()) ||
       !add_watch(m.ptr()) || !add_obstacles(m.ptr()) || !add_holders(m.ptr()))
     throw nb::python_error();
 }

@@ -27,7 +27,7 @@ static void view_dealloc(PyObject* o) {
 
 static int view_buffer(PyObject* o, Py_buffer* buffer, int flags) {
   auto* v = reinterpret_cast<ViewObject*>(o);
-  return PyBuffer_FillInfo(buffer, o, const_cast<void*>(v->data), v->size, 1, flags);
+  return PyBuffer_FillInfo(buffer, o, const_cast<void*>(v->data), v->size, !v->writable, flags);
 }
 
 static PyType_Slot view_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(view_dealloc)},
@@ -45,6 +45,7 @@ ViewObject* new_view(PyObject* owner, const void* data, u64 size) {
   v->record = v->entry = v->epoch = 0;
   v->mapping = nullptr;
   v->mapping_bytes = 0;
+  v->writable = false;
   return v;
 }
 
@@ -105,9 +106,34 @@ ViewObject* view_of(u32 i, bool* again) {
   return v;
 }
 
-bool add_views() {
+// private_view(view): the same bytes for one who may write into them. Pages are shared until then, and what is written stays
+// this process's own. None: the view does not lie in the arena.
+static PyObject* private_view(PyObject*, PyObject* o) {
+  if (!require_arena()) return nullptr;
+  if (Py_TYPE(o) != ViewType) Py_RETURN_NONE;
+  const auto* of = reinterpret_cast<ViewObject*>(o);
+  const u8* data = static_cast<const u8*>(of->data);
+  if (data < arena->view || data + of->size > arena->view + arena->head->total_bytes || arena->fd < 0) Py_RETURN_NONE;
+  u64 at = u64(data - arena->view), inside = at % 4096;
+  size_t bytes = size_t(inside) + size_t(of->size);
+  void* mapping = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, arena->fd, off_t(at - inside));
+  if (mapping == MAP_FAILED) return PyErr_SetFromErrno(PyExc_OSError);
+  auto* v = new_view(o, static_cast<u8*>(mapping) + inside, u64(of->size));
+  if (!v) {
+    munmap(mapping, bytes);
+    return nullptr;
+  }
+  v->mapping = mapping;
+  v->mapping_bytes = bytes;
+  v->writable = true;
+  return reinterpret_cast<PyObject*>(v);
+}
+
+static PyMethodDef methods[] = {{"private_view", private_view, METH_O, nullptr}, {nullptr, nullptr, 0, nullptr}};
+
+bool add_views(PyObject* module) {
   ViewType = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&view_spec));
-  return ViewType != nullptr;
+  return ViewType && PyModule_AddFunctions(module, methods) == 0;
 }
 
 }  // namespace shoal

@@ -87,7 +87,8 @@ class Chaos:
         self.actors: list[Any] = [Squarer.remote(), Squarer.remote(), AsyncSquarer.remote()]
         self.done: Counter[str] = Counter()
         self.spilled = 0
-        self.folder = Path(shoal.get_runtime_context().get_temp_dir())
+        context = shoal.get_runtime_context()
+        self.folder = Path(context.get_temp_dir()) / context.get_session_name()
         self.kinds = (
             self.task,
             self.chain,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 
 from shoal import exceptions
+from shoal.core import torch_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _load_custom, (custom.deserializer, custom.serializer(obj))
         if type(obj) is types.CodeType:
             return _reduce_code(obj)
+        if torch_tensors.is_tensor(obj):
+            reduced = torch_tensors.reduce(obj)
+            if reduced is not None:
+                return reduced
         return super().reducer_override(obj)
 
 
