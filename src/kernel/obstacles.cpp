@@ -6,7 +6,7 @@ namespace shoal {
 static constexpr size_t kToldAtMost = 256;
 static constexpr u32 kLooksBetween = 4;  // after the second one, which confirms the first
 
-enum Obstacle : int { kGoesOn = 0, kItself = 1, kAnother = 2, kExecutions = 3 };
+enum Obstacle : int { kGoesOn = 0, kItself = 1, kAnother = 2, kExecutions = 3, kWorkers = 4, kNoProcess = 5 };
 
 static bool append(PyObject* list, u32 i, u64 uid) {
   Own pair(Py_BuildValue("(IK)", i, static_cast<unsigned long long>(uid)));
@@ -14,7 +14,7 @@ static bool append(PyObject* list, u32 i, u64 uid) {
 }
 
 bool LongWait::look() {
-  if (!current_uid || (++looks > 2 && looks % kLooksBetween)) return true;
+  if (++looks > 2 && looks % kLooksBetween) return true;
   Own awaited(PyList_New(0));
   if (!awaited) return false;
   size_t missing = need;
@@ -50,23 +50,62 @@ static u32 next_dependency(u32 i) {
   return as_it_was && d < arena->records_end() ? d : 0;
 }
 
-// What the actor's process runs of this mailbox.
-static bool append_executions(PyObject* list, u32 queue) {
-  u32 slot = arena->queue(queue).class_id;
+// What the process in the slot runs: of this queue, or (0) of all.
+static bool append_executions(PyObject* list, u32 slot, u32 queue) {
   for (u32 c = slot ? u32(arena->slot(slot).ledger_first) : 0; c; c = arena->chunk(c).next) {
     for (auto& e : arena->chunk(c).entries) {
       if (e.kind.load(std::memory_order_acquire) != kExecution) continue;
       u32 i = e.record.load(std::memory_order_relaxed);
       Record& r = arena->record(i);
-      bool runs = r.queue == queue && (r.state.load(std::memory_order_acquire) & kStateMask) == kRunning;
+      bool runs = (!queue || r.queue == queue) && (r.state.load(std::memory_order_acquire) & kStateMask) == kRunning;
       if (runs && !append(list, i, r.uid)) return false;
     }
   }
   return true;
 }
 
-// obstacle(record, uid) -> (kind, [(record, uid), ...]): why the record is not sealed. 0: it is, or something goes on that will
-// seal it, or nobody knows. 1: it runs. 2: it waits for another. 3: it is queued behind these executions of its actor.
+// executions(slot) -> [(record, uid), ...]: the tasks and calls that the process in the slot runs.
+static PyObject* executions(PyObject*, PyObject* number) {
+  unsigned long slot = PyLong_AsUnsignedLong(number);
+  if (PyErr_Occurred() || !require_arena()) return nullptr;
+  if (!check_number(slot > kMaxSlots ? kMaxSlots : u32(slot), arena->head->slots_used, "slot")) return nullptr;
+  Own list(PyList_New(0));
+  return list && append_executions(list.get(), u32(slot), 0) ? list.release() : nullptr;
+}
+
+// set_constructing(record): this process runs the constructor of the actor now (0: no longer), which counts as an execution where
+// CPUs are lent to others.
+static PyObject* set_constructing(PyObject*, PyObject* number) {
+  unsigned long n = PyLong_AsUnsignedLong(number);
+  u32 i = 0;
+  if (PyErr_Occurred() || !require_arena() || (n && !record_of(number, &i))) return nullptr;
+  arena->self->running.store(i, std::memory_order_release);
+  Py_RETURN_NONE;
+}
+
+// Of a queued record. -> false: an exception is set.
+static bool append_queue(PyObject* list, Record& r, int* kind) {
+  Queue& q = arena->queue(r.queue);
+  u32 flags = q.flags.load();
+  if (!(flags & kQueueUsed) || (flags & kQueueClosed)) return true;
+  if (!(flags & kQueueMailbox)) {
+    *kind = kWorkers;
+    return append(list, r.queue, q.class_id);
+  }
+  if (!append_executions(list, q.class_id, r.queue)) return false;
+  if (PyList_GET_SIZE(list)) {
+    *kind = kExecutions;
+  } else if (r.actor) {
+    *kind = kNoProcess;
+    return append(list, r.actor, arena->record(r.actor).uid);
+  }
+  return true;
+}
+
+// obstacle(record, uid) -> (kind, [(number, uid), ...]): why the record is not sealed.
+// 0: it is, or something goes on that will seal it, or nobody knows.
+// 1: it runs. 2: it waits for another. 3: it is queued behind these executions of its actor.
+// 4: it waits for a worker: (task queue, scheduling class). 5: its actor runs nothing: (the actor's record, uid).
 static PyObject* obstacle(PyObject*, PyObject* args) {
   PyObject* number;
   unsigned long long uid;
@@ -77,7 +116,7 @@ static PyObject* obstacle(PyObject*, PyObject* args) {
   Own list(PyList_New(0));
   if (!list) return nullptr;
   int kind = kGoesOn;
-  if (r.uid != uid || plain == kSealed || plain == kFree || r.kind == kActor) {
+  if (r.uid != uid || plain == kSealed || plain == kFree || (r.kind == kActor && plain != kPending)) {
     kind = kGoesOn;
   } else if (r.kind == kReturn) {
     other = r.first_return;
@@ -86,9 +125,8 @@ static PyObject* obstacle(PyObject*, PyObject* args) {
     if (!append(list.get(), i, uid)) return nullptr;
   } else if (plain == kPending && !(seen >> kReturnerShift)) {
     other = seen & kTurnFlag ? call_before(i) : next_dependency(i);
-  } else if (plain == kQueued && (arena->queue(r.queue).flags.load() & kQueueMailbox)) {
-    if (!append_executions(list.get(), r.queue)) return nullptr;
-    if (PyList_GET_SIZE(list.get())) kind = kExecutions;
+  } else if (plain == kQueued) {
+    if (!append_queue(list.get(), r, &kind)) return nullptr;
   }
   if (other && !arena->sealed(other)) {
     kind = kAnother;
@@ -97,7 +135,10 @@ static PyObject* obstacle(PyObject*, PyObject* args) {
   return Py_BuildValue("(iO)", kind, list.get());
 }
 
-static PyMethodDef methods[] = {{"obstacle", obstacle, METH_VARARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
+static PyMethodDef methods[] = {{"obstacle", obstacle, METH_VARARGS, nullptr},
+                                {"executions", executions, METH_O, nullptr},
+                                {"set_constructing", set_constructing, METH_O, nullptr},
+                                {nullptr, nullptr, 0, nullptr}};
 
 bool add_obstacles(PyObject* module) { return PyModule_AddFunctions(module, methods) == 0; }
 

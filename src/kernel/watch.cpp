@@ -98,8 +98,25 @@ static PyObject* watch_step(PyObject*, PyObject* args) {
   }
 }
 
+// watched() -> [(ref, [callbacks]), ...]: what has not been called yet
+static PyObject* watched_refs(PyObject*, PyObject*) {
+  if (!require_arena()) return nullptr;
+  forget_old_session();
+  Own out(PyList_New(0));
+  for (auto& [_, w] : watched) {
+    Own callbacks(PyList_New(Py_ssize_t(w.callbacks.size())));
+    if (!out || !callbacks) return nullptr;
+    for (size_t k = 0; k < w.callbacks.size(); k++)
+      PyList_SET_ITEM(callbacks.get(), Py_ssize_t(k), Py_NewRef(w.callbacks[k]));
+    Own pair(PyTuple_Pack(2, w.ref, callbacks.get()));
+    if (!pair || PyList_Append(out.get(), pair.get()) != 0) return nullptr;
+  }
+  return out.release();
+}
+
 static PyMethodDef methods[] = {{"watch", watch, METH_VARARGS, nullptr},
                                 {"watch_step", watch_step, METH_VARARGS, nullptr},
+                                {"watched", watched_refs, METH_NOARGS, nullptr},
                                 {nullptr, nullptr, 0, nullptr}};
 
 bool add_watch(PyObject* module) { return PyModule_AddFunctions(module, methods) == 0; }

@@ -143,8 +143,15 @@ def ring_doorbell() -> None: ...
 
 # ------------------------------------------------------------------ records
 def obstacle(record: int, uid: int) -> tuple[int, list[tuple[int, int]]]:
-    """Why the record is not sealed, with the (record, uid) of what holds it up. 0: it is sealed, or something goes on that will
-    seal it, or nobody knows. 1: it runs. 2: it waits for another. 3: it is queued behind these executions of its actor."""
+    """Why the record is not sealed. 0: it is sealed, or something goes on that will seal it, or nobody knows. 1: it runs. 2: it
+    waits for this (record, uid). 3: it is queued behind these executions (record, uid) of its actor. 4: it waits for a worker:
+    (task queue, scheduling class). 5: its actor runs nothing: (the actor's record, uid)."""
+
+def executions(slot: int) -> list[tuple[int, int]]:
+    """(record, uid) of the tasks and calls that the process in the slot runs."""
+
+def set_constructing(record: int) -> None:
+    """This process runs the constructor of the actor now (0: no longer): it lends its CPU while that waits."""
 
 def record_state(record: int) -> int: ...
 def record_retries(record: int) -> int:
@@ -189,6 +196,9 @@ def next_item(stream: ObjectRef, timeout_s: float) -> ObjectRef | None: ...
 def stream_state(stream: ObjectRef) -> tuple[int, bool]: ...
 def watch(ref: ObjectRef, callback: Callable[[], None], items: bool = False) -> bool: ...
 def watch_step(timeout_s: float) -> list[Callable[[], None]]: ...
+def watched() -> list[tuple[ObjectRef, list[Callable[[], None]]]]:
+    """The references that are watched now, with the callbacks that are still to be called."""
+
 def function_record(value: Any, name: str) -> ObjectRef: ...
 def raw_value(ref: ObjectRef) -> bytes: ...
 def mark_code(ref: ObjectRef) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator, Sequence
 
     from shoal._kernel import ObjectRef
@@ -95,17 +96,26 @@ class ObjectRefGenerator:
 
         loop = asyncio.get_running_loop()
         arrived = loop.create_future()
-
-        def settle() -> None:
-            if not arrived.done():
-                arrived.set_result(None)
-
-        def arrive() -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(settle)
-
-        self._stream.on_item(arrive)
+        self._stream.on_item(Arrival(loop, arrived))
         await arrived
+
+
+class Arrival:
+    """Ends the wait for an item when it is called, on any thread."""
+
+    __slots__ = ("future", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+        self.loop = loop
+        self.future = future
+
+    def __call__(self) -> None:
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
 
 
 class DynamicObjectRefGenerator:

@@ -63,23 +63,35 @@ def as_future(self: Any, *, loop: asyncio.AbstractEventLoop | None = None) -> as
     It belongs to ``loop``: by default the running loop, else the one that this thread has set, else a new one, set now."""
     event_loop = loop or _event_loop()
     result: asyncio.Future[Any] = event_loop.create_future()
+    _on_sealed[type(self)](self, Delivery(self, event_loop, result))
+    return result
 
-    def settle(setter: Callable[[Any], None], value: Any) -> None:
-        if not result.done():
-            setter(value)
 
-    def deliver() -> None:
+class Delivery:
+    """Puts the value of ``ref`` into ``future`` when it is called, on any thread; ``loop`` is the future's."""
+
+    __slots__ = ("future", "loop", "ref")
+
+    def __init__(self, ref: Any, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> None:
+        self.ref = ref
+        self.loop = loop
+        self.future = future
+
+    def __call__(self) -> None:
+        future = self.future
+
+        def settle(setter: Callable[[Any], None], value: Any) -> None:
+            if not future.done():
+                setter(value)
+
         try:
             _deliver(
-                self,
-                lambda value: _on_loop(event_loop, settle, result.set_result, value),
-                lambda error: _on_loop(event_loop, settle, _asyncio_exception_setter(result), error),
+                self.ref,
+                lambda value: _on_loop(self.loop, settle, future.set_result, value),
+                lambda error: _on_loop(self.loop, settle, _asyncio_exception_setter(future), error),
             )
         except RuntimeError:
-            logger.debug("the event loop that awaited %r is closed", self)
-
-    _on_sealed[type(self)](self, deliver)
-    return result
+            logger.debug("the event loop that awaited %r is closed", self.ref)
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from shoal import _kernel
@@ -19,10 +20,12 @@ logger = logging.getLogger("shoal")
 
 STEP_S = 1.0
 LINGER_S = 5.0
+LOOK_S = 0.5
 
 _lock = threading.Lock()
 _outstanding = 0
 _thread: threading.Thread | None = None
+_observers: list[Callable[[], None]] = []
 
 
 def on_sealed(ref: ObjectRef, callback: Callable[[], None]) -> None:
@@ -33,6 +36,12 @@ def on_sealed(ref: ObjectRef, callback: Callable[[], None]) -> None:
 def on_item(ref: ObjectRef, callback: Callable[[], None]) -> None:
     """The same for a stream: also when its next item is there."""
     _watch(ref, callback, items=True)
+
+
+def observe(callback: Callable[[], None]) -> None:
+    """Calls ``callback`` on the watching thread about twice a second for as long as anything is waited for, until the session
+    ends."""
+    _observers.append(callback)
 
 
 def _watch(ref: ObjectRef, callback: Callable[[], None], *, items: bool) -> None:
@@ -52,16 +61,18 @@ def _watch(ref: ObjectRef, callback: Callable[[], None], *, items: bool) -> None
 def _serve() -> None:
     global _outstanding, _thread
     idle_s = 0.0
+    looked_s = time.monotonic()
     while True:
+        step_s = LOOK_S if _observers else STEP_S
         try:
-            due = _kernel.watch_step(STEP_S)
+            due = _kernel.watch_step(step_s)
         except (RuntimeError, RaySystemError):  # the arena is detached: the session has ended, and its callbacks with it
             due = None
         with _lock:
             mine = _thread is threading.current_thread()
             if due:
                 _outstanding -= len(due)
-            idle_s = 0.0 if due or _outstanding else idle_s + STEP_S
+            idle_s = 0.0 if due or _outstanding else idle_s + step_s
             # A thread of an earlier session may have slept through the end of its own.
             ends = due is None or not mine or idle_s >= LINGER_S
             if ends and mine:
@@ -70,6 +81,10 @@ def _serve() -> None:
         _call(due or ())
         if ends:
             return
+        now_s = time.monotonic()
+        if _observers and _outstanding and now_s - looked_s >= LOOK_S * 0.9:
+            looked_s = now_s
+            _call(_observers)
 
 
 def _call(callbacks: Iterable[Callable[[], None]]) -> None:
@@ -86,6 +101,7 @@ def _forget_thread() -> None:
     _lock = threading.Lock()
     _outstanding = 0
     _thread = None
+    _observers.clear()
 
 
 session.at_session_end(_forget_thread)

@@ -205,6 +205,7 @@ class Actors:
             pools = self._pools_of(scheduling_class)
             demand = Demand(scheduling_class.amounts, pools, actor.request.owner_slot, actor.root, count=len(waiting))
             demand.since_s = actor.since_s
+            demand.class_id, demand.name = class_id, f"actor {actor.request.name or actor.request.class_name}"
             demand.start = lambda holding, actor=actor: self._start(actor, holding)
             demands.append(demand)
         return demands
@@ -215,6 +216,7 @@ class Actors:
         if actor.process is None or actor.state == "DEAD":
             return
         actor.state, actor.constructed = "ALIVE", True
+        actor.process.blocked = False  # the constructor may have been; the actor is looked at only while it holds a CPU
         running = self._classes[actor.request.running_class_id]
         holding = actor.process.holding
         if holding is not None:

@@ -63,6 +63,9 @@ class Clients:
             if client.wants_logs or not isinstance(message, m.LogLines):
                 client.link.send(message)
 
+    def driver_slots(self) -> list[int]:
+        return [client.slot for client in self._clients.values() if client.is_driver]
+
     def close(self) -> None:
         """Sends what is queued and hangs up."""
         if self._server is not None:

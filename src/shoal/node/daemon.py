@@ -24,10 +24,9 @@ from shoal.core.native import session_folder
 from shoal.core.native.reconstruction import LOST, reconstruct
 from shoal.core.native.spill_folders import SpillFolders
 from shoal.node import leftovers
-from shoal.node.arena_view import dead_tasks, describe_execution, look, task_facts
+from shoal.node.arena_view import dead_tasks, look, task_facts
 from shoal.node.brain import Brain
 from shoal.node.clients import Clients
-from shoal.node.deadlocks import Deadlocks
 from shoal.node.event_loop import EventLoop, Timer
 from shoal.node.events import (
     ActorInitFailed,
@@ -45,6 +44,7 @@ from shoal.node.events import (
 )
 from shoal.node.executor import Executor
 from shoal.node.exit_status import ExitKind, describe_death, exit_kind
+from shoal.node.hang_watch import HangWatch
 from shoal.node.journal import Journal
 from shoal.node.memory_guard import MemoryGuard
 from shoal.node.process_control import become_subreaper, die_with_parent, name_process
@@ -91,7 +91,7 @@ class Daemon:
         self.clients = Clients(self, arena_fd, driver, driver_slot)
         self.executor = Executor(self)
         self.lists = StateLists(self)
-        self.deadlocks = Deadlocks(_kernel, describe_execution)
+        self.hangs = HangWatch(self)
         self.guard = MemoryGuard.from_environment(os.environ)
         self.brain.memory_retries.limit = self.guard.task_retries
         self._lock = session_folder.lock(config["session_folder"])
@@ -166,6 +166,7 @@ class Daemon:
         if self.brain.starving and not starving:
             # Who blocked before the workers were told to ring is seen now.
             changed |= self.handle(look(self.brain, self.loop.time()))
+        self.hangs.tell_of_shortages(self.loop.time())
         self._schedule_next_look(changed)
         return changed
 
@@ -261,8 +262,7 @@ class Daemon:
             self._end_task(message)
             self.clients.reply(client, request_id, m.Done())
         elif isinstance(message, m.StillWaiting):
-            wrong = self.deadlocks.still_waiting(slot, message, self.loop.time())
-            self.clients.reply(client, request_id, m.Failure("deadlock", wrong) if wrong else m.Done())
+            self.clients.reply(client, request_id, self.hangs.still_waiting(slot, message, self.loop.time()))
         elif isinstance(message, m.Reconstruct):
             why_not = reconstruct(message.record, message.uid)
             self.clients.reply(client, request_id, m.Failure(LOST, why_not) if why_not else m.Done())

@@ -1,10 +1,17 @@
-"""Finds executions that wait for each other in a circle.
+"""Finds waits that wait for themselves, and says what a wait lacks.
 
-An execution that waits for longer than half a second without a time limit says so, again and again. What it waits for is
-followed through the task graph: an unsealed record runs (and perhaps waits itself), waits for an argument or for its turn, or
-is queued behind what its actor runs. Whatever is not known to stand still counts as going on, so that no wait ends that could
-have succeeded: waits with a time limit, ``await``, threads of the user, what tasks in a queue need.
-"""
+Whatever waits for longer than half a second without a time limit says so, again and again: an execution's thread, an event loop
+of an async actor, a driver. What it waits for is followed: an unsealed record runs (and perhaps waits itself), waits for an
+argument or for its turn, is queued behind what its actor runs, or needs resources that others hold. ``Standstill`` is the set
+of waits of which none can end unless another one of them does. An error needs a circle in it, and one of two proofs:
+
+- the circle is closed by what the waiting process itself holds or keeps from beginning: whatever others do, short of ending
+  what takes part in the circle, it stays closed;
+- it is closed by what other waiting tasks and actors hold, and nobody is left who could end one of those: every driver and
+  every execution of the node waits in the set, and no thread but theirs is about.
+
+Everything that is not known to stand still counts as going on: waits with a time limit, event loops with timers, sockets or
+threads, threads of the user. What looks like a circle and can't be proven to be one gets a warning instead of an error."""
 
 from __future__ import annotations
 
@@ -12,109 +19,174 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from shoal.core.native.messages import StillWaiting
+from shoal.node.shortages import Lack, Need, amounts_text
+from shoal.node.standstill import Agent, Hold, Key, Named, Node, Standstill, TaskGraph, Wait
 
 FORGOTTEN_AFTER_S = 10.0
 """A wait that is not told of for so long has ended: it is told of at least every two seconds."""
+WARNED_AFTER_S = 5.0
+"""A circle that can't be proven is warned of when it has been seen for so long."""
+JUST_NOW_S = 0.1
+NAMES_SHOWN = 3
+PACE_S = 0.0005
+"""All waits are looked at together at most once in so long for each of them: the work grows with their number only."""
 
-GOES_ON, ITSELF, ANOTHER, EXECUTIONS = range(4)  # see _kernel.obstacle
 
-Named = tuple[int, int]  # a record and its uid
-
-
-class Arena(Protocol):
+class Arena(TaskGraph, Protocol):
     """What is asked of the arena (``shoal._kernel``)."""
 
-    def obstacle(self, record: int, uid: int) -> tuple[int, list[Named]]: ...
     def running_slot(self, record: int, uid: int) -> int: ...
+    def slot_state(self, slot: int) -> SlotState: ...
 
 
-class Wait(NamedTuple):
-    slot: int
-    message: StillWaiting
-    told_s: float
-
+class SlotState(Protocol):
     @property
-    def execution(self) -> Named:
-        return self.message.record, self.message.uid
+    def blocked(self) -> bool: ...
+
+
+class Community(Node, Protocol):
+    """What is asked of the node besides."""
+
+    def agents(self) -> list[Agent] | None:
+        """Everybody who may do something by himself; None: somebody is about whom nobody can know."""
+
+    def open_needs(self) -> list[Need]:
+        """Of all work that waits for resources."""
+
+
+class Verdict(NamedTuple):
+    """``error``: why the wait can never end, ``record``: which of the awaited ones never comes. ``warning``: why it may not."""
+
+    error: str = ""
+    record: int = 0
+    warning: str = ""
 
 
 class Step(NamedTuple):
-    """On the way from one execution to the next: the record that the first one waits for in the end."""
+    """On the way from one wait to the next: what the first one waits for, in the end, and how the next one holds that up."""
 
-    execution: Named
+    waiter: Key
     awaited: Named
-    is_queued: bool  # behind the next execution; else that one is what is awaited
+    hold: Hold
+    next: Key
+    lacking: dict[str, int]
+    holders: list[Key]
 
 
 class Deadlocks:
-    def __init__(self, arena: Arena, describe: Callable[[Named], str]) -> None:
-        self._arena = arena
-        self._describe = describe
-        self._waits: dict[Named, Wait] = {}
-        self._suspects: set[Named] = set()
+    """``describe(execution)``: its name, for texts."""
 
-    def still_waiting(self, slot: int, message: StillWaiting, now_s: float) -> str:
-        """What is wrong with the wait: "" as long as it may end. A circle is certain when it is seen twice."""
+    def __init__(self, arena: Arena, node: Community, describe: Callable[[Named], str]) -> None:
+        self._arena = arena
+        self._node = node
+        self._describe = describe
+        self._waits: dict[Key, Wait] = {}
+        self._suspected_s: dict[Key, float] = {}
+        self._warned: set[Key] = set()
+        self._now_s = 0.0
+        self._hopeless: Standstill | None = None
+        self._hopeless_until_s = 0.0
+
+    def still_waiting(self, slot: int, message: StillWaiting, now_s: float) -> Verdict:
+        """What is wrong with the wait. A circle is certain when all waits in it are told of again after it was first seen."""
+        self._now_s = now_s
         told = Wait(slot, message, now_s)
-        self._waits[told.execution] = told
+        self._waits[told.key] = told
+        key = told.key
+        if key not in self._look(now_s) or not (circle := self._hopeless_circle(key)):
+            self._suspected_s.pop(key, None)
+            return Verdict()
+        since_s = self._suspected_s.setdefault(key, now_s)
         self._forget(now_s)
-        circle = self._circle(told.execution, self._stuck())
-        if not circle:
-            self._suspects.discard(told.execution)
-            return ""
-        if told.execution not in self._suspects:
-            self._suspects.add(told.execution)
-            return ""
-        self._suspects.discard(told.execution)
-        del self._waits[told.execution]  # it goes on, with an error
-        return self._text(circle)
+        if since_s == now_s or not all(step.waiter in self._waits for step in circle):
+            return Verdict()
+        proven = self._proven_circle(key, since_s)
+        if proven:
+            text = f"This wait can never end, because it waits for itself: {self._text(proven)}"
+            self._suspected_s.pop(key, None)
+            del self._waits[key]  # it goes on, with an error
+            self._hopeless_until_s = 0.0
+            return Verdict(text, proven[0].awaited[0])
+        is_told_of = key in self._warned or any(step.hold.need is not None for step in circle)  # see shortages
+        if now_s - since_s < WARNED_AFTER_S or is_told_of:
+            return Verdict()
+        self._warned.add(key)
+        return Verdict(
+            warning=f"a wait seems to wait for itself, and will not end unless something else ends it: {self._text(circle)}"
+        )
+
+    def lack_of(self, need: Need, now_s: float) -> Lack | None:
+        """What is lacking and who holds it, when it will not be free unless somebody ends an actor, removes a group or ends a
+        task that waits."""
+        standstill = self._look(now_s)
+        if not standstill.is_hopeless(need):
+            return None
+        return Lack(standstill.lacking(need), standstill.holders_of(need))
 
     def _forget(self, now_s: float) -> None:
-        self._waits = {
-            execution: wait
-            for execution, wait in self._waits.items()
-            if now_s - wait.told_s < FORGOTTEN_AFTER_S and self._arena.running_slot(*execution) == wait.slot
-        }
-        self._suspects &= self._waits.keys()
+        self._waits = {key: wait for key, wait in self._waits.items() if self._lives(wait, now_s)}
+        self._warned &= self._waits.keys()
+        for key in self._suspected_s.keys() - self._waits.keys():
+            del self._suspected_s[key]
 
-    def _stuck(self) -> set[Named]:
-        """The largest set of waiting executions of which none can go on unless another one of them does."""
-        stuck = set(self._waits)
-        changed = True
-        while changed:
-            free = {execution for execution in stuck if self._can_end(self._waits[execution], stuck)}
-            stuck -= free
-            changed = bool(free)
-        return stuck
+    def _lives(self, wait: Wait, now_s: float) -> bool:
+        told_lately = now_s - wait.told_s < FORGOTTEN_AFTER_S
+        return told_lately and all(self._arena.running_slot(*each) == wait.slot for each in wait.executions)
 
-    def _can_end(self, wait: Wait, stuck: set[Named]) -> bool:
-        hopeful = sum(not self._blockers(awaited, stuck)[1] for awaited in wait.message.awaited)
-        return hopeful >= wait.message.need
+    def _look(self, now_s: float) -> Standstill:
+        """Waits that end only if somebody acts, looked at a moment ago at the latest."""
+        if self._hopeless is None or now_s >= self._hopeless_until_s:
+            self._forget(now_s)
+            self._hopeless = Standstill(self._waits, self._arena, self._node, until_ended=True)
+            self._hopeless_until_s = now_s + PACE_S * len(self._waits)
+        return self._hopeless
 
-    def _blockers(self, awaited: Named, stuck: set[Named]) -> tuple[Named, list[Named]]:
-        """The record that stands still in the end, and the executions that hold it up; none when something goes on."""
-        seen: set[Named] = set()
-        while awaited not in seen:
-            seen.add(awaited)
-            kind, others = self._arena.obstacle(*awaited)
-            if kind == ANOTHER:
-                awaited = others[0]
-                continue
-            holding = [] if kind == GOES_ON or not all(other in stuck for other in others) else others
-            return awaited, holding
-        return awaited, []
+    def _hopeless_circle(self, key: Key) -> list[Step]:
+        assert self._hopeless is not None
+        return self._circle(key, self._hopeless)
 
-    def _circle(self, start: Named, stuck: set[Named]) -> list[Step]:
-        """The shortest way from the execution back to itself; empty when there is none."""
-        if start not in stuck:
+    def _proven_circle(self, key: Key, since_s: float) -> list[Step]:
+        certain = {each: wait for each, wait in self._waits.items() if not wait.message.may_go_on}
+        if key not in certain:
             return []
-        ways: list[tuple[Named, list[Step]]] = [(start, [])]
-        visited: set[Named] = set()
-        for execution, way in ways:  # grows while it is walked
-            for awaited in self._waits[execution].message.awaited:
-                last, holding = self._blockers(awaited, stuck)
-                for other in holding:
-                    step = Step(execution, last, other != last)
+        own = Standstill(certain, self._arena, self._node, holding_slot=certain[key].slot)
+        circle = self._circle(key, own)
+        if circle and all(self._still_waits(certain[each], since_s) for each in own.reached_from(key)):
+            return circle
+        everybody = Standstill(certain, self._arena, self._node)
+        circle = self._circle(key, everybody)
+        return circle if circle and self._nobody_acts(everybody, since_s) else []
+
+    def _nobody_acts(self, standstill: Standstill, since_s: float) -> bool:
+        """Whether all that could change anything waits in the standstill, and has said so lately."""
+        agents = self._node.agents()
+        if agents is None or not all(standstill.is_hopeless(need) for need in self._node.open_needs()):
+            return False
+        for agent in agents:
+            waits = standstill.waits_of(agent)
+            if waits is None or not all(wait.message.is_alone and self._still_waits(wait, since_s) for wait in waits):
+                return False
+        return True
+
+    def _still_waits(self, wait: Wait, since_s: float) -> bool:
+        """Whether it was told of again since then, and was not interrupted after that."""
+        if wait.told_s <= since_s:
+            return False
+        shows_it = bool(wait.executions) and not wait.message.loop
+        told_just_now = self._now_s - wait.told_s < JUST_NOW_S  # while somebody tells, he is not seen to be blocked
+        return not shows_it or told_just_now or self._arena.slot_state(wait.slot).blocked
+
+    def _circle(self, start: Key, standstill: Standstill) -> list[Step]:
+        """The shortest way from the wait back to itself; empty when there is none."""
+        if start not in standstill:
+            return []
+        ways: list[tuple[Key, list[Step]]] = [(start, [])]
+        visited: set[Key] = set()
+        for key, way in ways:  # grows while it is walked
+            for awaited, hold, others in standstill.ways_from(key):
+                lacking = standstill.lacking(hold.need) if hold.need is not None else {}
+                for other in others:
+                    step = Step(key, awaited, hold, other, lacking, others)
                     if other == start:
                         return [*way, step]
                     if other not in visited:
@@ -122,15 +194,34 @@ class Deadlocks:
                         ways.append((other, [*way, step]))
         return []
 
+    # ------------------------------------------------------------ texts
+
     def _text(self, circle: list[Step]) -> str:
-        following = [*circle[1:], circle[0]]
         parts = []
-        for step, after in zip(circle, following, strict=True):
-            part = f"{self._describe(step.execution)} waits for {self._describe(step.awaited)}"
-            if step.is_queued:
-                part += f", which begins only when {self._describe(after.execution)} has ended"
+        for step in circle:
+            waits = "waits" if len(self._waits[step.waiter].executions) == 1 else "wait"
+            part = f"{self._waiter(step.waiter)} {waits} for {self._describe(step.hold.last)}"
+            if step.lacking:
+                part += f", which needs {amounts_text(step.lacking)}, held by {self._holders(step.holders)}"
+            elif step.hold.is_queued:
+                which = "" if len(self._waits[step.next].executions) == 1 else "one of "
+                part += f", which begins only when {which}{self._waiter(step.next)} has ended"
             parts.append(part)
-        return (
-            f"This wait can never end, because it waits for itself: {'; '.join(parts)}. Pass the reference on instead of "
-            "waiting for it, or let the actor begin another call meanwhile: async methods, max_concurrency, concurrency_groups"
-        )
+        advice = "Pass the reference on instead of waiting for it"
+        if any(step.lacking for step in circle):
+            advice += ", or let one of the two do without the resource"
+        if any(step.hold.is_queued for step in circle):
+            advice += ", or let the actor begin another call meanwhile: async methods, max_concurrency, concurrency_groups"
+        return f"{'; '.join(parts)}. {advice}"
+
+    def _waiter(self, key: Key) -> str:
+        names = [self._describe(each) for each in self._waits[key].executions]
+        if len(names) > NAMES_SHOWN:
+            names[NAMES_SHOWN:] = [f"{len(names) - NAMES_SHOWN} more calls"]
+        return " and ".join(names)
+
+    def _holders(self, keys: list[Key]) -> str:
+        names = [self._waiter(key) for key in keys[:NAMES_SHOWN]]
+        if len(keys) > NAMES_SHOWN:
+            names.append(f"{len(keys) - NAMES_SHOWN} more")
+        return " and ".join(names)

@@ -16,8 +16,10 @@ EVENTS_KEPT = 1000
 # By the kind of an ErrorEvent, which drivers are told: how bad it is, and what it is about.
 _TOLD = {
     "daemon": ("ERROR", "DAEMON"),
+    "deadlock": ("WARNING", "DEADLOCK"),
     "fork": ("ERROR", "WORKER"),
     "out_of_memory": ("WARNING", "MEMORY"),
+    "shortage": ("WARNING", "SCHEDULING"),
     "spill_folder": ("WARNING", "SPILLING"),
 }
 

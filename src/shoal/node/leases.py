@@ -54,6 +54,8 @@ class Demand(msgspec.Struct, eq=False):
     depth_s: float = 0.0  # when its blocked owner began: later owners are deeper in a nesting
     start: Callable[[Holding], None] | None = None
     place: Callable[[], bool] | None = None  # placement groups take several allocations at once
+    bundles: list[dict[str, int]] = msgspec.field(default_factory=list)  # of a placement group
+    name: str = ""  # of what is to be started; "": the queue's tasks
     failed: bool = False
 
 

@@ -136,6 +136,10 @@ class PlacementGroups:
                     for name, wanted in bundle.items():
                         total[name] = total.get(name, 0) + wanted
                 demand = Demand(total, [self._node], group.creator, group.root, since_s=group.since_s)
+                demand.bundles, demand.name = (
+                    group.bundles,
+                    f"placement group {group.request.name or group.request.group_id.hex()}",
+                )
                 demand.place = lambda group=group: self._place(group, placed)
                 return [demand]
         return []

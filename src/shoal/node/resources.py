@@ -84,6 +84,18 @@ class ResourcePool:
             self.available[name] -= wanted
         return allocation
 
+    def could_give(self, parts: list[dict[str, int]], held: list[tuple[Allocation, bool]]) -> bool:
+        """Whether all parts would fit if only ``held`` were taken; with True beside an allocation, its CPUs are lent."""
+        trial = ResourcePool(self.total, self._devices_total)
+        for allocation, lends_cpu in held:
+            for name, units in allocation.amounts.items():
+                if not (name == CPU and lends_cpu):
+                    trial.available[name] = trial.available.get(name, 0) - units
+            for name, taken in allocation.devices.items():
+                for index, units in taken:
+                    trial._devices[name][index] -= units
+        return all(trial.allocate(part) is not None for part in parts)
+
     def release(self, allocation: Allocation) -> None:
         """Gives everything back that the allocation still holds."""
         if allocation.cpu_lent:

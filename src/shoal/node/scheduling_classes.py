@@ -52,6 +52,9 @@ class ClassTable:
     def get(self, class_id: int) -> SchedulingClass | None:
         return self._by_id.get(class_id)
 
+    def all(self) -> list[SchedulingClass]:
+        return list(self._by_id.values())
+
     def of_group(self, group_id: bytes) -> list[SchedulingClass]:
         return [item for item in self._by_id.values() if item.group_id == group_id]
 

@@ -30,6 +30,7 @@ from shoal.core.native.execution import (
     task_error,
     yield_error,
 )
+from shoal.core.native.loop_waits import LoopWaits
 from shoal.core.native.termination import finish_calls_on_sigterm
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def serve(construct: Callable[[], Handlers], queues: dict[str, int], spec: Class
     finish_calls_on_sigterm(main.queue)
     for service in everything:
         service.open(handlers, everything)
+    LoopWaits(everything).begin()
     for group, service in services.items():
         threading.Thread(target=service.run_in_thread, name=f"shoal-group-{group}", daemon=True).start()
     main.loop.run_forever()
@@ -121,6 +123,10 @@ class Service:
             found = True
             self._running[task] = self.loop.create_task(self._execute(task))
         return found
+
+    def executions(self) -> list[tuple[int, int]]:
+        """Records and uids of the calls under way."""
+        return [(task.record, task.uid) for task in list(self._running) if not task.done]
 
     def is_idle(self) -> bool:
         return not self.open_calls and (self._terminated or not _kernel.queue_length(self.queue))

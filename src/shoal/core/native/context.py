@@ -34,6 +34,10 @@ class Process:
         self.own_state: Callable[[], NativeActorState] | None = None  # makes a handle's state of this actor
         self.is_async_actor = False
         self.restarts = 0
+        self.constructing = 0  # the record of the actor whose constructor runs
+        self.stopped_loop: Callable[[], tuple[int, list[tuple[int, int]]] | None] = lambda: None
+        """Of an async actor: the mailbox and the executions of the event loop that runs on this thread, and is not run while a
+        blocking call waits here."""
         self.should_exit = False
         self.on_exit_requested: Callable[[], None] = lambda: None  # exit_actor() was called somewhere in this process
         self.placement_group: bytes | None = None

@@ -120,15 +120,10 @@ def not_sent(error: TypeError, check: Check | None) -> TypeError:
 
 
 def long_wait(awaited: list[tuple[int, int]], need: int) -> None:
-    """Raises DeadlockError when this execution's wait for ``need`` of the records (with their uids) can never end."""
-    from shoal.core.native.control import RequestFailed
-    from shoal.core.native.messages import StillWaiting
+    """Raises DeadlockError when this thread's wait for ``need`` of the records (with their uids) can never end."""
+    from shoal.core.native.long_waits import tell
 
-    record = _kernel.current_record()
-    try:
-        _native_engine().control.request(StillWaiting(record, _kernel.record_uid(record), awaited, need))
-    except RequestFailed as failure:
-        raise exceptions.DeadlockError(str(failure)) from None
+    tell(awaited, need)
 
 
 def _native_engine() -> NativeEngine:

@@ -135,13 +135,27 @@ class InterruptTask(Message):
 
 
 class StillWaiting(Message):
-    """An execution waits for ``need`` of the records ``awaited`` (each with its uid), and has no time limit. Fails with
-    "deadlock" when the wait can never end."""
+    """Somebody waits for ``need`` of the records ``awaited`` (each with its uid), and has no time limit. Fails with "deadlock"
+    when the wait can never end; the fact "record" says which of them never comes.
+
+    ``record`` and ``uid``: the execution that waits, or the actor whose constructor does; 0: the driver."""
 
     record: int
     uid: int
     awaited: list[tuple[int, int]]
     need: int
+    loop: int = 0
+    """An event loop of an async actor waits: the mailbox that it serves."""
+    executions: list[tuple[int, int]] = []
+    """Of the loop: all that can't go on meanwhile."""
+    blocks_loop: bool = False
+    """A blocking call stops the whole loop."""
+    takes_calls: bool = False
+    """New calls would still be taken from the mailbox."""
+    is_alone: bool = True
+    """The process has no threads but those that wait or serve calls."""
+    may_go_on: bool = False
+    """Something else than what is awaited may end the wait: a timer, a socket, a thread."""
 
 
 class Reconstruct(Message):

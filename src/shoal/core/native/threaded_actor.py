@@ -25,7 +25,10 @@ def serve(handlers: Handlers, queues: dict[str, int], spec: ClassSpec, options: 
     all_here = threading.Event()  # calls that wait already are shared out among all threads, not taken by the first
     for group, queue in queues.items():
         extra = limits[group] - 1 if group == DEFAULT_GROUP else limits[group]
-        threads += [threading.Thread(target=_serve_one, args=(queue, handlers, all_here), daemon=True) for _ in range(extra)]
+        threads += [
+            threading.Thread(target=_serve_one, name="shoal-calls", args=(queue, handlers, all_here), daemon=True)
+            for _ in range(extra)
+        ]
     for thread in threads:
         thread.start()
     all_here.set()

@@ -74,7 +74,10 @@ def main_actor(slot: int, spec: bytes) -> None:
         _kernel.serve_mailbox(queue)
 
     def construct() -> Handlers:
+        process.constructing = record
+        _kernel.set_constructing(record)  # it lends its CPU when it waits
         instance = _construct(record, class_spec.name)
+        process.constructing = 0
         show_title(f"ray::{class_spec.name}")
         if class_spec.is_async:
             process.method_path = lambda name: f"{class_spec.module}.{getattr(type(instance), name).__qualname__}"
@@ -217,6 +220,7 @@ def _construct(record: int, name: str) -> Any:
     except BaseException as error:
         seal_failed(record, exceptions.ActorDiedError(task_error(error, f"{name}.__init__")))
         leave(CONSTRUCTOR_FAILED_STATUS)
+    _kernel.set_constructing(0)
     _kernel.seal_actor(record, None, False)
     return instance
 
