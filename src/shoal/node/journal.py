@@ -74,6 +74,7 @@ class Journal:
         self._ended: deque[Job] = deque(maxlen=JOBS_KEPT)
         self._events: deque[NotableEvent] = deque(maxlen=EVENTS_KEPT)
         self._noted = 0
+        self.node_began_ms = self._now_ms()
         self._worker_began: dict[int, int] = {}  # by slot
         self._ended_workers: deque[EndedWorker] = deque(maxlen=WORKERS_KEPT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,25 @@ from shoal.core.native import environments, record_rows
 from shoal.core.native import messages as m
 from shoal.core.native.node import LOOPBACK, worker_id_of
 from shoal.node import exit_status
+from shoal.node.resources import to_amounts
 
 if TYPE_CHECKING:
+    from shoal.node.actors import Actor
     from shoal.node.daemon import Daemon
     from shoal.node.processes import Process
 
 # Beside the fields of a runtime environment: what the worker must know besides.
 _NOT_FIELDS = (environments.CAPTURED_GROUP, environments.JOB, environments.LOCAL_FILES)
+
+
+_ENDED = ("FINISHED", "FAILED")
+_CREATION_STATES = {
+    "DEPENDENCIES_UNREADY": "PENDING_ARGS_AVAIL",
+    "PENDING_CREATION": "PENDING_NODE_ASSIGNMENT",
+    "RESTARTING": "PENDING_NODE_ASSIGNMENT",
+    "ALIVE": "FINISHED",
+}
+JOB_ID_BYTES = 4
 
 
 class StateLists:
@@ -46,7 +59,46 @@ class StateLists:
             for worker in self._daemon.journal.ended_workers()
             for uid in worker.tasks
         }
-        return record_rows.tasks(self._daemon.brain.node_id, runners, actors, lost)
+        rows = record_rows.tasks(self._daemon.brain.node_id, runners, actors, lost)
+        for row in rows:
+            if row["state"] not in _ENDED and row["type"] == "NORMAL_TASK":
+                self._add_request(row)
+        everybody = [*self._daemon.brain.actors.living(), *self._daemon.brain.actors.dead()]
+        return rows + [self._creation_row(actor) for actor in everybody]
+
+    def _add_request(self, row: dict[str, m.Cell]) -> None:
+        """What the waiting or running task was submitted with: its queue is of its scheduling class alone."""
+        info = self._daemon.brain.leases.queues.get(int(str(row["queue"])))
+        scheduling_class = self._daemon.brain.classes.get(info.seen.class_id) if info is not None else None
+        if scheduling_class is not None:
+            row["required_resources"] = dict(to_amounts(scheduling_class.amounts))
+            row["placement_group_id"] = scheduling_class.group_id.hex() or None
+            row["runtime_env_info"] = {"serialized_runtime_env": _environment_text(scheduling_class.environment)}
+
+    def _creation_row(self, actor: Actor) -> dict[str, m.Cell]:
+        ask, process = actor.request, actor.process
+        creation = self._daemon.brain.classes[ask.creation_class_id]
+        state = _CREATION_STATES.get(actor.state, "FINISHED" if actor.constructed else "FAILED")
+        if state == "PENDING_NODE_ASSIGNMENT" and process is not None:
+            state = "RUNNING"
+        return {
+            "task_id": "f" * 16 + ask.actor_id.hex(),
+            "name": f"{ask.class_name}.__init__",
+            "func_or_class_name": f"{ask.class_name}.__init__",
+            "state": state,
+            "type": "ACTOR_CREATION_TASK",
+            "attempt_number": actor.restarts,
+            "job_id": _job_of(ask.actor_id),
+            "actor_id": ask.actor_id.hex(),
+            "language": "PYTHON",
+            "node_id": self._daemon.brain.node_id,
+            "worker_id": worker_id(process) if process else None,
+            "worker_pid": process.pid if process else None,
+            "required_resources": dict(to_amounts(creation.amounts)),
+            "placement_group_id": creation.group_id.hex() or None,
+            "runtime_env_info": {"serialized_runtime_env": _environment_text(creation.environment)},
+            "error_message": actor.death.message if actor.death and state == "FAILED" else None,
+        }
 
     def _objects(self) -> list[dict[str, m.Cell]]:
         return record_rows.objects()
@@ -56,17 +108,22 @@ class StateLists:
         rows: list[dict[str, m.Cell]] = []
         for actor in [*actors.living(), *actors.dead()]:
             info = actor.info()
+            running = self._daemon.brain.classes[actor.request.running_class_id]
             row: dict[str, m.Cell] = {
                 "actor_id": info.actor_id.hex(),
                 "class_name": info.class_name,
                 "state": info.state,
                 "name": info.name,
                 "ray_namespace": info.namespace,
-                "pid": info.pid,
+                "pid": info.pid or actor.pid,
                 "num_restarts": info.restarts,
                 "is_detached": info.detached,
                 "death_cause": info.death_cause,
                 "node_id": self._daemon.brain.node_id,
+                "job_id": _job_of(info.actor_id),
+                "required_resources": dict(to_amounts(running.amounts)),
+                "placement_group_id": running.group_id.hex() or None,
+                "serialized_runtime_env": _environment_text(running.environment),
             }
             rows.append(row)
         return rows
@@ -113,6 +170,9 @@ class StateLists:
                 "is_head_node": True,
                 "resources_total": dict(brain.resources),
                 "labels": dict(brain.labels),
+                "node_name": LOOPBACK,
+                "start_time_ms": self._daemon.journal.node_began_ms,
+                "end_time_ms": 0,
             }
         ]
 
@@ -125,6 +185,10 @@ class StateLists:
                 "state": group.state,
                 "strategy": group.request.strategy,
                 "bundle_count": len(group.bundles),
+                "bundles": json.dumps([dict(bundle) for bundle in group.request.bundles]),
+                "is_detached": group.request.detached,
+                "creator_job_id": _job_of(group.request.group_id),
+                "node_id": self._daemon.brain.node_id if group.state == "CREATED" else None,
             }
             rows.append(row)
         return rows
@@ -142,7 +206,7 @@ class StateLists:
         cached = preparations.cached()
         rows: list[dict[str, m.Cell]] = []
         for text in sorted(brain.classes.environments()):
-            fields = {name: value for name, value in environments.decode(text).items() if name not in _NOT_FIELDS}
+            fields = _fields(text)
             if not fields:
                 continue
             success, error = brain.environments.outcome(text)
@@ -177,6 +241,19 @@ class StateLists:
             }
             for event in self._daemon.journal.events()
         ]
+
+
+def _fields(text: str) -> dict[str, Any]:
+    """Of a runtime environment, as the user gave them."""
+    return {name: value for name, value in environments.decode(text).items() if name not in _NOT_FIELDS}
+
+
+def _environment_text(text: str) -> str:
+    return environments.encode(_fields(text)) or "{}" if text else "{}"
+
+
+def _job_of(identity: bytes) -> str:
+    return identity[-JOB_ID_BYTES:].hex()
 
 
 def worker_id(process: Process) -> str:

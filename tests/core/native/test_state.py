@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import shoal
-from shoal.util.state import get_worker, list_actors, list_objects, list_tasks, list_workers
+from shoal.util.placement_group import placement_group, remove_placement_group
+from shoal.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from shoal.util.state import get_actor, get_placement_group, get_worker, list_actors, list_objects, list_tasks, list_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +135,8 @@ def test_failed_tasks_say_why_while_their_results_are_referred_to() -> None:
 
     refs = {"dies": fail.options(name="dies").remote("dies"), "raises": fail.options(name="raises").remote("")}
     refs["never"] = never.options(name="never").remote()
-    refs["cancelled"] = fail.options(name="cancelled", num_cpus=shoal.cluster_resources()["CPU"]).remote(waits.remote())
+    argument = waits.remote()
+    refs["cancelled"] = fail.options(name="cancelled").remote(argument)
     shoal.cancel(refs["cancelled"])
     shoal.wait(list(refs.values()), num_returns=4, timeout=20)
     told = {row.name: row for row in list_tasks(filters=[("state", "=", "FAILED")], detail=True) if row.name in refs}
@@ -144,6 +148,48 @@ def test_failed_tasks_say_why_while_their_results_are_referred_to() -> None:
     }
     assert "ValueError: it was asked for" in (told["raises"].error_message or "")
     assert "exited with code 3" in (told["dies"].error_message or "")
+    shoal.get(argument)
+
+
+def test_the_construction_of_an_actor_is_a_task() -> None:
+    @shoal.remote(num_cpus=0)
+    class Made:
+        def __init__(self, fails: bool) -> None:
+            if fails:
+                raise ValueError("no")
+
+        def pid(self) -> int:
+            return os.getpid()
+
+    made, failed = Made.remote(False), Made.remote(True)
+    pid = shoal.get(made.pid.remote())
+    with pytest.raises(shoal.exceptions.ActorDiedError):
+        shoal.get(failed.pid.remote())
+    rows = {row.actor_id: row for row in list_tasks(filters=[("type", "=", "ACTOR_CREATION_TASK")], detail=True, limit=10_000)}
+    done, wrong = (rows[actor._actor_id.hex()] for actor in (made, failed))
+    assert (done.name, done.state, done.worker_pid) == ("Made.__init__", "FINISHED", pid)
+    assert (wrong.name, wrong.state) == ("Made.__init__", "FAILED") and "constructor" in (wrong.error_message or "")
+
+
+def test_actors_and_placement_groups_tell_what_they_were_asked_with() -> None:
+    @shoal.remote(num_cpus=0.5, runtime_env={"env_vars": {"ASKED": "yes"}})
+    class Asked:
+        def die(self) -> None:
+            os._exit(3)
+
+    group = placement_group([{"CPU": 0.5}], name="asked")
+    actor = Asked.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group)).remote()
+    with pytest.raises(shoal.exceptions.ActorDiedError):
+        shoal.get(actor.die.remote())
+    row = get_actor(actor._actor_id.hex())
+    assert row is not None and row.required_resources == {"CPU": 0.5} and row.placement_group_id == group.id.hex()
+    assert row.job_id == shoal.get_runtime_context().get_job_id()
+    assert json.loads(row.serialized_runtime_env or "") == {"env_vars": {"ASKED": "yes"}}
+    assert row.death_cause is not None and "code 3" in row.death_cause["actor_died_error_context"]["error_message"]
+    found = get_placement_group(group.id.hex())
+    assert found is not None and (found.name, found.is_detached, found.creator_job_id) == ("asked", False, row.job_id)
+    assert [bundle["unit_resources"] for bundle in found.bundles or ()] == [{"CPU": 0.5}]
+    remove_placement_group(group)
 
 
 def test_workers_that_have_ended_say_how_and_why() -> None:
@@ -185,7 +231,8 @@ def test_workers_that_have_ended_say_how_and_why() -> None:
     def ended() -> dict[int, Any]:
         return {row.pid: row for row in list_workers(detail=True, filters=[("is_alive", "=", False)])}
 
-    _until(lambda: set(pids.values()) <= set(ended()) and any(row.exit_type == "USER_ERROR" for row in ended().values()))
+    _until(lambda: set(pids.values()) <= set(ended()))
+    _until(lambda: any(row.exit_type == "USER_ERROR" for row in ended().values()))
     rows = {name: ended()[pid] for name, pid in pids.items()}
     assert {name: row.exit_type for name, row in rows.items()} == {
         "leave": "INTENDED_USER_EXIT",

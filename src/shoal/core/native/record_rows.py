@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shoal import _kernel
+from shoal.core.native.node import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,6 +86,8 @@ def objects() -> list[dict[str, m.Cell]]:
                 "object_size": item["size_bytes"],
                 "reference_count": item["count"],
                 "pid": item["owner_pid"],
+                "ip": LOOPBACK,
+                "attempt_number": item["attempt"],
                 "where": ("INLINE", "SHARED_MEMORY", "SPILLED")[min(item["where"], 2)],
                 "task_status": state,
             }
@@ -100,6 +103,7 @@ def _task_row(item: dict[str, Any], task_id: bytes, state: str, node_id: str, ru
         "type": _TASK_KINDS[item["kind"]],
         "attempt_number": item["attempt"],
         "owner_pid": item["owner_pid"],
+        "queue": item.get("queue", 0),
         "queued_ns": item["queued_ns"],
         "started_ns": item["started_ns"],
         "finished_ns": item["finished_ns"],

@@ -49,9 +49,23 @@ def _with_derived(resource: str, row: dict[str, Any]) -> dict[str, Any]:
         row.setdefault("func_or_class_name", row.get("name"))
     elif resource == "runtime_envs":
         row["runtime_env"] = json.loads(row["runtime_env"])
+    elif resource == "actors":
+        row["death_cause"] = _death_cause(row) if row.get("death_cause") else None
+    elif resource == "placement_groups" and isinstance(row.get("bundles"), str):
+        row["bundles"] = [_bundle(row, index, asked) for index, asked in enumerate(json.loads(row["bundles"]))]
     elif resource == "nodes":
         row.setdefault("node_ip", get_node_ip_address())
     return row
+
+
+def _death_cause(row: dict[str, Any]) -> dict[str, Any]:
+    facts = {name: row.get(name) for name in ("actor_id", "class_name", "name", "ray_namespace", "pid")}
+    return {"actor_died_error_context": {"error_message": row["death_cause"], **facts}}
+
+
+def _bundle(row: dict[str, Any], index: int, asked: dict[str, float]) -> dict[str, Any]:
+    identity = {"placement_group_id": row["placement_group_id"], "bundle_index": index}
+    return {"bundle_id": identity, "unit_resources": asked, "node_id": row.get("node_id")}
 
 
 def log_folder() -> Path:
