@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -267,16 +266,16 @@ def _check_location(name: str, *, archive_required: bool) -> str:
         if archive_required and not name.endswith(_ARCHIVES):
             raise ValueError(f"{name} is not a valid URI: it must end in one of {list(_ARCHIVES)}")
         return name
-    path = Path(os.path.expandvars(name)).expanduser()
-    if not path.exists():
+    path = os.path.expanduser(os.path.expandvars(name))
+    if not os.path.exists(path):
         raise ValueError(f"{name} is not a valid path")
-    return str(path.resolve())
+    return os.path.realpath(path)
 
 
 def _check_working_dir(value: Any) -> str:
-    if not isinstance(value, (str, Path)):
+    if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"`working_dir` must be a string, got {type(value)}.")
-    return _check_location(str(value), archive_required=True)
+    return _check_location(os.fspath(value), archive_required=True)
 
 
 def _check_py_modules(value: Any) -> list[str]:
@@ -286,9 +285,9 @@ def _check_py_modules(value: Any) -> list[str]:
     for module in value:
         if getattr(module, "__path__", None):  # an imported package
             module = str(next(iter(module.__path__)))
-        if not isinstance(module, (str, Path)):
+        if not isinstance(module, (str, os.PathLike)):
             raise TypeError(f"`py_module` must be a string, got {type(module)}.")
-        locations.append(_check_location(str(module), archive_required=True))
+        locations.append(_check_location(os.fspath(module), archive_required=True))
     return locations
 
 
@@ -334,11 +333,13 @@ def _package_list(field: str, packages: Any) -> list[str]:
 
 def _lines_of(requirements: str) -> list[str]:
     """The lines of a requirements file. Other requirements files that it names are looked for beside it."""
-    path = Path(requirements).expanduser()
-    if not path.is_file():
+    path = os.path.expanduser(requirements)
+    if not os.path.isfile(path):
         raise ValueError(f"{path} is not a valid file")
-    lines = [line.strip() for line in path.read_text().splitlines()]
-    return [_NESTED_FILE.sub(lambda found: f"{found[1]} {path.parent.resolve() / found[2]}", line) for line in lines if line]
+    with open(path) as file:
+        lines = [line.strip() for line in file]
+    folder = os.path.realpath(os.path.dirname(path))
+    return [_NESTED_FILE.sub(lambda found: f"{found[1]} {os.path.join(folder, found[2])}", line) for line in lines if line]
 
 
 def _check_conda(value: Any) -> str | dict[str, Any]:
@@ -346,9 +347,9 @@ def _check_conda(value: Any) -> str | dict[str, Any]:
         return value
     if not isinstance(value, str):
         raise TypeError(f"runtime_env['conda'] must be of type str or dict, got {type(value)}.")
-    if value.endswith((".yml", ".yaml")) and not Path(value).expanduser().is_file():
+    if value.endswith((".yml", ".yaml")) and not os.path.isfile(os.path.expanduser(value)):
         raise ValueError(f"Can't find conda YAML file {value}.")
-    if Path(value).is_absolute() and not Path(value).exists():
+    if os.path.isabs(value) and not os.path.exists(value):
         raise ValueError(f"Can't find conda env directory {value}.")
     return value
 

@@ -1,12 +1,11 @@
-"""Code that a runtime environment names: local folders, and archives, which are unpacked once per session."""
+"""Code that a runtime environment names: local folders, and archives, which are unpacked once per session.
+
+Every zygote has this module, and few workers unpack anything: what copying and unpacking need is imported there."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import shutil
-import zipfile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,6 +50,9 @@ class Packages:
         return _below_single_folder(unpacked) if is_uri and path.endswith(".zip") else unpacked
 
     def _once(self, identity: Iterable[str], fill: Callable[[str], None]) -> str:
+        import hashlib
+        import shutil
+
         digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:32]
         target = os.path.join(self._folder, digest)
         if os.path.isdir(target):
@@ -68,10 +70,14 @@ class Packages:
 
 
 def _copy_module(path: str, to: str) -> None:
+    import shutil
+
     shutil.copy(path, to)
 
 
 def _unpack(path: str, to: str) -> None:
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(to)  # which keeps to the folder: absolute and upward paths lose what leads out
@@ -87,6 +93,8 @@ def _below_single_folder(folder: str) -> str:
 
 
 def _copy(source: str, to: str, excludes: Sequence[str]) -> None:
+    import shutil
+
     rules = [_rule(pattern) for pattern in excludes]
 
     def ignored(folder: str, names: list[str]) -> set[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import importlib
 import json
-import pickle
 import signal
 import sys
 import traceback
@@ -45,6 +43,8 @@ def encode(fields: dict[str, Any]) -> str:
         return ""
     hook = fields.get(SETUP_HOOK)
     if callable(hook):
+        import base64
+
         import cloudpickle
 
         fields = {**fields, SETUP_HOOK: _PICKLED + base64.b64encode(cloudpickle.dumps(hook)).decode()}
@@ -110,6 +110,9 @@ def call_setup_hook(fields: dict[str, Any]) -> None:
 
 def _hook_of(hook: str) -> Any:
     if hook.startswith(_PICKLED):
+        import base64
+        import pickle
+
         return pickle.loads(base64.b64decode(hook.removeprefix(_PICKLED)))
     module, _, name = hook.rpartition(".")
     return getattr(importlib.import_module(module), name)

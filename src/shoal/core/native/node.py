@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
 from shoal.core.accelerators import visibility_variable
 from shoal.core.native import messages
-from shoal.core.native.control import ControlClient
-from shoal.exceptions import RayError
 
 if TYPE_CHECKING:
+    from shoal.core.native.control import ControlClient
     from shoal.core.native.engine import NativeEngine
     from shoal.core.native.messages import Message
-
-logger = logging.getLogger("shoal")
 
 LOOPBACK = "127.0.0.1"
 ENDING_TIMEOUT_S = 10.0
@@ -74,11 +70,14 @@ class EmbeddedNode(Node):
     def leave(self, engine: NativeEngine) -> None:
         from shoal.core.native.daemon_process import wait_ended
         from shoal.core.native.session_folder import remove
+        from shoal.exceptions import RayError
 
         try:
             engine.control.end_node(ENDING_TIMEOUT_S)
         except RayError as error:
-            logger.debug("the node did not end in order: %s", error)
+            import logging
+
+            logging.getLogger("shoal").debug("the node did not end in order: %s", error)
         super().leave(engine)
         wait_ended(self._daemon_pid, ENDING_TIMEOUT_S)
         if os.path.isdir(self.session_folder):  # the daemon was killed
@@ -125,5 +124,7 @@ class LazyControl:
 
     def _connected(self) -> ControlClient:
         if self._client is None:
+            from shoal.core.native.control import ControlClient
+
             self._client, _welcome, _fd = ControlClient.connect(self._session_folder, self._slot)
         return self._client
