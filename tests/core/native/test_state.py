@@ -130,7 +130,7 @@ def test_failed_tasks_say_why_while_their_results_are_referred_to() -> None:
 
     @shoal.remote
     def waits() -> str:
-        time.sleep(0.1)
+        time.sleep(0.1)  # there is no event: its reader is cancelled while this runs
         return ""
 
     refs = {"dies": fail.options(name="dies").remote("dies"), "raises": fail.options(name="raises").remote("")}
