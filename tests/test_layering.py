@@ -31,6 +31,7 @@ LAYERS = {
         "shoal.types",
         "shoal.util._control_plane",
         "shoal.util.native_threads",
+        "shoal.util.signatures",
         "shoal.util.placement_group",
         "shoal.util.scheduling_strategies",
         "shoal.util.serialization",

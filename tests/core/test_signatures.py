@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import inspect
 import pickle
+import sys
+import types
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.core.signatures import ANYTHING, UNLIMITED, Signature
+from shoal.core.signatures import ANYTHING, UNLIMITED, Signature, signature_of
 
 
 def positional_only(a, b=1, /, c=2, *, d, e=3): ...  # type: ignore[no-untyped-def]
@@ -31,6 +35,24 @@ def test_summary_and_text(function: object, summary: tuple[int, int, bool], text
     signature = Signature.of(function)  # type: ignore[arg-type]
     assert (signature.min_positional, signature.max_positional, signature.needs_keywords) == summary
     assert str(signature) == text
+
+
+def test_annotations_that_only_type_checkers_can_evaluate_are_not_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python 3.14 does it, which evaluates them when they are asked for."""
+    real = inspect.signature
+
+    def lazy(function: Any, *, annotation_format: str = "VALUE") -> inspect.Signature:
+        if annotation_format == "VALUE":
+            raise NameError("name 'OnlyForCheckers' is not defined")
+        return real(function)
+
+    library: Any = types.ModuleType("annotationlib")
+    library.Format = types.SimpleNamespace(FORWARDREF="FORWARDREF")
+    monkeypatch.setitem(sys.modules, "annotationlib", library)
+    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
+    monkeypatch.setattr(inspect, "signature", lazy)
+    assert signature_of(plain) == real(plain)
+    assert str(Signature.of(plain)) == "(a, b, c=...)"
 
 
 @given(st.sampled_from(FUNCTIONS), st.integers(0, 5), st.sets(st.sampled_from("abcdez")))

@@ -97,18 +97,14 @@ class Delivery:
 def _event_loop() -> asyncio.AbstractEventLoop:
     import asyncio  # slow to import; whoever calls this has it already
 
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        policy = asyncio.get_event_loop_policy()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of a loop that the policy makes
-            return policy.get_event_loop()
-    except RuntimeError:
-        made = policy.new_event_loop()
-        policy.set_event_loop(made)
-        return made
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a loop that is made where none runs
+        try:
+            return asyncio.get_event_loop()
+        except RuntimeError:
+            made = asyncio.new_event_loop()
+            asyncio.set_event_loop(made)
+            return made
 
 
 def _await(self: Any) -> Generator[Any, None, Any]:

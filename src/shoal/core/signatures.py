@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 from shoal.core.record import Record
@@ -56,7 +57,7 @@ class Signature(Record):
         A callable that has none to show (some built-ins) accepts everything. Raises ValueError when ``skip_first`` and there
         is no parameter to skip."""
         try:
-            found = list(inspect.signature(function).parameters.values())
+            found = list(signature_of(function).parameters.values())
         except (ValueError, TypeError):
             return ANYTHING
         if skip_first:
@@ -125,3 +126,13 @@ def _restore(parameters: tuple[tuple[str, int, bool], ...]) -> Signature:
 
 
 ANYTHING = Signature.from_parameters((Parameter("args", 2, False), Parameter("kwargs", 4, False)))
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """As ``inspect.signature``, whatever the annotations name: from Python 3.14 on they are evaluated when somebody looks, and
+    may name what is imported for type checkers alone."""
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)

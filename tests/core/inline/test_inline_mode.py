@@ -82,7 +82,7 @@ def test_a_breakpoint_in_a_task_is_an_ordinary_one(tmp_path: Path) -> None:
         check=False,
         env=environment,
     )
-    assert "return result" in done.stdout
+    assert "double()" in done.stdout  # at the call itself or behind it: that depends on the version of Python
     assert "(Pdb) 42" in done.stdout
     assert "got 4" in done.stdout, done.stderr
 

@@ -41,7 +41,7 @@ def test_lines_that_are_counted_are_shown_at_the_end_at_the_latest(capsys: pytes
 def test_lines_that_are_counted_are_shown_in_time_though_nobody_prints_any_more(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAY_DEDUP_LOGS_AGG_WINDOW_S", "0.01")
+    monkeypatch.setenv("RAY_DEDUP_LOGS_AGG_WINDOW_S", "0.2")
     printer = LogPrinter()
     for pid in (1, 2, 3):
         printer(lines(pid, "same"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from shoal.tune.search.random_numbers import LEGACY_RNG, RandomState, _BackwardsCompatibleNumpyRng, generator_for
+from shoal.util.signatures import signature_of
 
 __all__ = [
     "LEGACY_RNG",
@@ -340,7 +340,7 @@ class Function(Domain):
 
 def _takes_one_argument(func: Callable[..., Any]) -> bool:
     try:
-        parameters = inspect.signature(func)
+        parameters = signature_of(func)
     except (TypeError, ValueError):
         return True
     for arguments in ((None,), ()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import inspect
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from shoal.tune.mode import check_mode
+from shoal.util.signatures import signature_of
 
 
 class Stopper:
@@ -77,7 +77,7 @@ class FunctionStopper(Stopper):
         if isinstance(function, Stopper) or not callable(function):
             return False
         try:
-            inspect.signature(function).bind("trial", {})
+            signature_of(function).bind("trial", {})
         except (TypeError, ValueError):
             return False
         return True

@@ -13,6 +13,7 @@ from shoal.tune.result import DONE
 from shoal.tune.trainable.session import Session, as_metrics, bind_session, end_trial, set_session
 from shoal.tune.trainable.trainable import Trainable
 from shoal.tune.trainable.trial_information import TrialInformation
+from shoal.util.signatures import signature_of
 
 
 class FunctionTrainable(Trainable):
@@ -148,7 +149,7 @@ def wrap_function(function: Callable[..., Any], warn: bool = True, name: str | N
 
 def _check_signature(function: Callable[..., Any]) -> None:
     try:
-        signature = inspect.signature(function)
+        signature = signature_of(function)
     except (TypeError, ValueError):
         return  # a builtin: nothing to check
     try:
