@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.program import until
 
 import shoal
+from shoal.exceptions import ActorDiedError
+from shoal.util.state import list_actors
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -105,3 +110,33 @@ def test_threads_of_an_actor_submit_and_get_at_once() -> None:
     caller = Caller.remote()
     found = shoal.get([caller.use.remote(start) for start in range(8)])
     assert found == [[2 * (start + number) for number in range(20)] for start in range(8)]
+
+
+@pytest.mark.parametrize("how", ["exit_actor", "sys.exit(0)"])
+def test_calls_that_run_finish_when_another_ends_the_actor(how: str, tmp_path: Path) -> None:
+    """Those that wait fail, and the actor is not restarted."""
+    started, may_end = tmp_path / "started", tmp_path / "may_end"
+
+    @shoal.remote(num_cpus=0, max_concurrency=2, max_restarts=-1)
+    class Workplace:
+        def work(self) -> str:
+            started.touch()
+            until(may_end.exists)
+            return "done"
+
+        def end(self) -> None:
+            if how == "exit_actor":
+                shoal.actor.exit_actor()
+            sys.exit(0)
+
+    workplace = Workplace.remote()
+    running = workplace.work.remote()
+    until(started.exists)
+    ending, waiting = workplace.end.remote(), [workplace.work.remote() for _ in range(3)]
+    for each in (ending, *waiting, workplace.work.remote()):
+        with pytest.raises(ActorDiedError, match="It is not restarted"):
+            shoal.get(each, timeout=20)
+    assert not shoal.wait([running], timeout=0)[0]
+    may_end.touch()
+    assert shoal.get(running, timeout=20) == "done"
+    until(lambda: [row.state for row in list_actors(filters=[("actor_id", "=", workplace._actor_id.hex())])] == ["DEAD"])

@@ -48,6 +48,9 @@ class Process:
         self.ends_by = 0  # the signal that has asked it to end, of which it is to die when its calls are done
         self.on_leave: Callable[[], None] = lambda: None  # what an actor does before it ends on purpose
         self.retire_thread: Callable[[int], None] = lambda queue: None  # of an actor with threads: returns when it may end
+        self.leave_threads: Callable[[BaseException], bool] = lambda error: (
+            False
+        )  # True: the calls of other threads finish first
 
 
 process = Process()

@@ -178,6 +178,8 @@ class Handlers:
             fail(task, left_error(error))
         if isinstance(error, ActorTerminated):
             context.here().retire_thread(queue)
+        elif context.here().leave_threads(error):
+            return
         leave(LEFT_STATUS)
 
     def exit_requested(self, task: Task, error: SystemExit) -> None:
@@ -185,6 +187,7 @@ class Handlers:
         if context.here().actor_id is not None:
             if error.code == 0:
                 self.leave_actor(task, ActorExit("sys.exit(0) was called."))
+                return
             leave(_status_of(error))
         message = f"The worker died: the task {task.name} called sys.exit({error.code!r})."
         fail(task, exceptions.WorkerCrashedError(message))
@@ -249,7 +252,7 @@ def stop(status: int) -> NoReturn:
         os._exit(status)
 
 
-def left_error(error: ActorExit) -> exceptions.ActorDiedError:
+def left_error(error: BaseException) -> exceptions.ActorDiedError:
     """What callers of an actor get that has left by itself."""
     return exceptions.ActorDiedError(f"The actor exited: {str(error) or 'exit_actor() is called.'} It is not restarted.")
 

@@ -9,7 +9,9 @@ from shoal import _kernel
 from shoal.core import native_threads
 from shoal.core.native import context
 from shoal.core.native.actors import DEFAULT_GROUP
+from shoal.core.native.execution import LEFT_STATUS, leave, left_error
 from shoal.core.native.termination import finish_calls_on_sigterm, send_terminate
+from shoal.core.serialization import dumps_error
 
 if TYPE_CHECKING:
     from shoal.core.descriptors import ClassSpec
@@ -34,9 +36,29 @@ def serve(handlers: Handlers, queues: dict[str, int], spec: ClassSpec, options: 
     all_here.set()
     if threads:
         finish_calls_on_sigterm(queues[DEFAULT_GROUP])
+    leaving = _Leaving(list(queues.values()))
+    if threads:
+        context.process.leave_threads = leaving
     _kernel.run(queues[DEFAULT_GROUP], handlers, True)
     for thread in threads:
         thread.join()
+    if leaving.begun:
+        leave(LEFT_STATUS)
+
+
+class _Leaving:
+    """How an actor leaves by itself while others of its threads run calls: no more are taken, and those finish."""
+
+    def __init__(self, queues: list[int]) -> None:
+        self._queues = queues
+        self.begun = False
+
+    def __call__(self, error: BaseException) -> bool:
+        self.begun = True
+        report = dumps_error(left_error(error))
+        for queue in self._queues:
+            _kernel.close_queue(queue, report)
+        return True
 
 
 class _Retirement:
