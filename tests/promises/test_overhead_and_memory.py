@@ -318,10 +318,30 @@ def test_full_disk_is_a_typed_error_and_the_session_goes_on(tmp_path: Path) -> N
     """Everything of the session, its logs too, is on a disk of 48 MB, which a namespace of the program's own makes."""
     program = Program(ON_A_SMALL_DISK, tmp_path, environment={"DISK": str(tmp_path / "disk")})
     status, text = program.finish()
-    if text.startswith("no "):  # a container may forbid it; then the tests around this one stand alone
+    if text.startswith("no "):  # a container may forbid it; the next test needs no permission
         assert text in ("no namespaces\n", "no mounts\n")
         return
     assert (status, text.strip().replace("\n", "|")) == (0, ENDS)
+
+
+def test_full_disk_in_the_middle_of_a_write_is_a_typed_error_and_the_session_goes_on(no_session: None, tmp_path: Path) -> None:
+    """The files of these values and of the next ones lead to the device that is always full."""
+    shoal.init(num_cpus=1, object_store_memory=80 * MB, logging_level="ERROR", object_spilling_directory=str(tmp_path))
+    [folder] = tmp_path.iterdir()
+    kept = [shoal.put(numpy.full(16 * MB, number, numpy.uint8)) for number in range(4)]
+    uids = [_kernel.record_uid(ref.record) for ref in kept]
+    for uid in (*uids, *range(uids[-1] + 1, uids[-1] + 100)):
+        (folder / f"{uid:016x}").symlink_to("/dev/full")
+    with pytest.raises(OutOfDiskError, match="the disk of the spill folder is full") as caught:
+        shoal.put(numpy.full(16 * MB, 4, numpy.uint8))
+    assert holding_table(caught.value)
+    assert _kernel.memory_stats()["spilled_objects"] == 0
+    assert [int(shoal.get(ref)[-1]) for ref in kept] == [0, 1, 2, 3]
+    for link in folder.iterdir():
+        link.unlink()
+    kept += [shoal.put(numpy.full(16 * MB, number, numpy.uint8)) for number in range(4, 8)]
+    assert [int(shoal.get(ref)[-1]) for ref in kept] == list(range(8))
+    assert _kernel.memory_stats()["spilled_objects"] >= 4
 
 
 def test_disk_filled_to_its_limit_is_a_typed_error_and_the_session_goes_on(
