@@ -71,26 +71,36 @@ def test_a_task_that_pauses_before_its_next_try_is_cancelled_at_once(tmp_path: P
         shoal.get(ref, timeout=20)
 
 
-def test_what_a_cancelled_call_submits_before_it_notices_is_cancelled_too(tmp_path: Path) -> None:
-    started, cancelled = tmp_path / "started", tmp_path / "cancelled"
+def test_what_a_cancelled_call_submits_to_clean_up_runs(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+
+    @shoal.remote
+    def clean(path: str) -> str:
+        Path(path).touch()
+        return "cleaned"
 
     @shoal.remote
     class Parent:
         async def run(self) -> None:
-            started.touch()
-            wait_for(cancelled)  # blocks the event loop: the call cannot be interrupted here
+            import asyncio
+
             self.child = sleep_after.remote(str(tmp_path / "child"))
-            await self.child
+            started.touch()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                self.cleaning = clean.remote(str(tmp_path / "cleaned"))
 
         async def inner(self) -> list[shoal.ObjectRef]:
-            return [self.child]
+            return [self.child, self.cleaning]
 
     parent = Parent.remote()
     ref = parent.run.remote()
     wait_for(started)
     shoal.cancel(ref)
-    cancelled.touch()
-    [child] = shoal.get(parent.inner.remote())
-    for each in (ref, child):
-        with pytest.raises(TaskCancelledError):
-            shoal.get(each, timeout=20)
+    with pytest.raises(TaskCancelledError):
+        shoal.get(ref, timeout=20)
+    child, cleaning = shoal.get(parent.inner.remote())
+    assert shoal.get(cleaning, timeout=20) == "cleaned"
+    with pytest.raises(TaskCancelledError):
+        shoal.get(child, timeout=20)

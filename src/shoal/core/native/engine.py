@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel, exceptions
-from shoal.core import serialization, session, watching
+from shoal.core import serialization, session
 from shoal.core.generators import ObjectRefGenerator
 from shoal.core.native import context, messages
 from shoal.core.native.actors import Actors
@@ -123,21 +123,12 @@ class NativeEngine:
         error = serialization.dumps_error(exceptions.TaskCancelledError(ref.task_id()))
         outcome = _kernel.cancel_record(record, uid, error)
         if outcome == context.CANCEL_FLAGGED:
-            self._end_running([(record, uid)], force)
-            if recursive:
-                self._cancel_children(uid, force)
-                # It may have submitted more before it noticed.
-                watching.on_sealed(ref, lambda: self._cancel_late_children(record, uid, force))
+            self._cancel_running(record, uid, force, recursive)
 
-    def _cancel_children(self, uid: int, force: bool) -> None:
-        self._end_running(_kernel.cancel_children(uid, serialization.dumps_error(exceptions.TaskCancelledError())), force)
-
-    def _cancel_late_children(self, record: int, uid: int, force: bool) -> None:
-        outcome = _kernel.read_record(record)
-        if isinstance(getattr(outcome, "cause", outcome), exceptions.TaskCancelledError):
-            self._cancel_children(uid, force)
-
-    def _end_running(self, running: list[tuple[int, int]], force: bool) -> None:
+    def _cancel_running(self, record: int, uid: int, force: bool, recursive: bool) -> None:
+        running = [(record, uid)]
+        if recursive:  # before it notices: what it submits then is to clean up
+            running += _kernel.cancel_children(uid, serialization.dumps_error(exceptions.TaskCancelledError()))
         for record, uid in running:
             if force and _kernel.record_kind(record) not in context.ACTOR_CALLS:
                 self.control.request(messages.KillWorkerRunning(record=record, uid=uid))
