@@ -227,7 +227,7 @@ def test_what_only_an_idle_actor_holds_is_no_circle() -> None:
     told = Told(graph, node)
     assert rounds(told, waiting(0, 1, 2)) == []
     lack = told.deadlocks.lack_of(node.need(1), 4.0)
-    assert lack is not None and [holder.name for holder in lack.holders] == ["keeper"]
+    assert lack is not None and [holder.name() for holder in lack.holders] == ["keeper"]
     assert told.deadlocks.lack_of(node.need(0), 4.0) is None
 
 

@@ -71,7 +71,7 @@ def test_who_holds_something_is_named_and_who_is_killed_holds_nothing() -> None:
     node.started(node.create_actor("counter", cpus=1))
     node.request(m.CreatePlacementGroup(GROUP, [{"CPU": 1}], name="mine"))
     (record,) = node.submit(node.queue())
-    names = {holder.name: holder.ends_by_itself for holder in view.holders_in(node.brain.pool)}
+    names = {holder.name(): holder.ends_by_itself for holder in view.holders_in(node.brain.pool)}
     assert {name.split(" (")[0] for name in names} == {f"work {record}, which waits", "actor counter", "placement group mine"}
     assert sorted(names.values()) == [False, False, True]
     (worker,) = node.running()

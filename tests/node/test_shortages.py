@@ -10,7 +10,7 @@ NEED = Need([{"CPU": UNITS}], [POOL])
 
 
 def actor(name: str) -> Holder:
-    return Holder(3, f"actor {name}", Allocation({"CPU": UNITS, "GPU": UNITS}))
+    return Holder(3, lambda: f"actor {name}", Allocation({"CPU": UNITS, "GPU": UNITS}))
 
 
 class Desk:

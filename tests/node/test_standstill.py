@@ -169,7 +169,7 @@ def test_threads_that_wait_lend_their_cpu_and_event_loops_do_not() -> None:
             return Need([{CPU: 1}], [self.cpu_pool])
 
         def holders_in(self, pool: ResourcePool) -> list[Holder]:
-            return [Holder(11, "s11", Allocation({CPU: 1}))]
+            return [Holder(11, lambda: "s11", Allocation({CPU: 1}))]
 
     graph = Graph({5: (WORKERS, [1])}, {})
     for message, is_stuck in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from shoal.core.native.messages import StillWaiting
 from shoal.node.resources import Allocation, ResourcePool
@@ -67,8 +68,12 @@ class Node:
 
     def holders_in(self, pool: ResourcePool) -> list[Holder]:
         assert pool is self.pool
-        holders = [Holder(slot, f"s{slot}", Allocation({RESOURCE: units}), True) for slot, units in self.held.items() if units]
-        return [*holders, Holder(500, "keeper", Allocation({RESOURCE: self.kept}))] if self.kept else holders
+        holders = [
+            Holder(slot, partial("s{}".format, slot), Allocation({RESOURCE: units}), True)
+            for slot, units in self.held.items()
+            if units
+        ]
+        return [*holders, Holder(500, lambda: "keeper", Allocation({RESOURCE: self.kept}))] if self.kept else holders
 
     def agents(self) -> list[Agent] | None:
         return self.agents_of

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
+from shoal.node.actors import Actor
 from shoal.node.brain import Brain
+from shoal.node.placement_groups import PlacementGroup
 from shoal.node.processes import Process
 from shoal.node.resources import ResourcePool
 from shoal.node.shortages import Holder, Need, Shortage
@@ -105,17 +108,16 @@ class NodeView:
             if holding is None or holding.pool is not pool or process.killing or not process.slot:
                 continue
             if process.is_worker:
-                found.append(Holder(process.slot, self._task_name(process), holding.allocation, ends_by_itself=True))
+                name = partial(self._task_name, process)
+                found.append(Holder(process.slot, name, holding.allocation, ends_by_itself=True))
                 continue
             actor = brain.actors.get(process.actor_id)
             if actor is not None and not actor.leaving:
-                name = actor.request.name or actor.request.class_name
-                found.append(Holder(process.slot, f"actor {name} (pid {process.pid})", holding.allocation))
+                found.append(Holder(process.slot, partial(_actor_name, actor, process), holding.allocation))
         if pool is brain.pool:
             for group in brain.groups.all():
                 if group.state == "CREATED":
-                    name = f"placement group {group.request.name or group.request.group_id.hex()}"
-                    found += [Holder(0, name, allocation) for allocation in group.reserved]
+                    found += [Holder(0, partial(_group_name, group), allocation) for allocation in group.reserved]
         return found
 
     # ------------------------------------------------------------ agents
@@ -148,3 +150,11 @@ class NodeView:
     def _task_name(self, process: Process) -> str:
         names = [self._facts.describe(execution) for execution in self._facts.executions(process.slot)]
         return f"{names[0]}, which waits" if names else f"a worker (pid {process.pid})"
+
+
+def _actor_name(actor: Actor, process: Process) -> str:
+    return f"actor {actor.request.name or actor.request.class_name} (pid {process.pid})"
+
+
+def _group_name(group: PlacementGroup) -> str:
+    return f"placement group {group.request.name or group.request.group_id.hex()}"

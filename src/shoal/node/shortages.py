@@ -36,11 +36,11 @@ class Need(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """Who holds an allocation: the process in ``slot``, or (0) a placement group. ``ends_by_itself``: what it holds is given
-    back when its task has ended."""
+    """Who holds an allocation: the process in ``slot``, or (0) a placement group. ``name`` is for people, and costs something.
+    ``ends_by_itself``: what it holds is given back when its task has ended."""
 
     slot: int
-    name: str
+    name: Callable[[], str]
     allocation: Allocation
     ends_by_itself: bool = False
 
@@ -98,7 +98,7 @@ def _text(shortage: Shortage, lack: Lack, now_s: float) -> str:
     names = []
     for holder in lack.holders[:HOLDERS_SHOWN]:
         held = {name: units for name, units in holder.allocation.amounts.items() if name in lack.amounts}
-        names.append(f"{holder.name} ({amounts_text(held)})")
+        names.append(f"{holder.name()} ({amounts_text(held)})")
     if len(lack.holders) > HOLDERS_SHOWN:
         names.append(f"{len(lack.holders) - HOLDERS_SHOWN} more")
     wanted, missing = amounts_text(shortage.need.total()), amounts_text(lack.amounts)
