@@ -60,11 +60,21 @@ class StateLists:
             for uid in worker.tasks
         }
         rows = record_rows.tasks(self._daemon.brain.node_id, runners, actors, lost)
+        self._add_deaths(rows)
         for row in rows:
             if row["state"] not in _ENDED and row["type"] == "NORMAL_TASK":
                 self._add_request(row)
         everybody = [*self._daemon.brain.actors.living(), *self._daemon.brain.actors.dead()]
         return rows + [self._creation_row(actor) for actor in everybody]
+
+    def _add_deaths(self, rows: list[dict[str, m.Cell]]) -> None:
+        """Why those have failed that ended with their worker; of one that was ended for a cancellation, nobody knows which."""
+        ends = {worker.worker_id: worker for worker in self._daemon.journal.ended_workers() if worker.tasks}
+        for row in rows:
+            worker = ends.get(str(row["worker_id"])) if row["state"] == "FAILED" else None
+            if worker is not None and worker.exit_type != exit_status.USER_EXIT:
+                row["error_type"] = "ACTOR_DIED" if worker.is_actor else "WORKER_DIED"
+                row["error_message"] = f"{worker.exit_type}: {worker.exit_detail}"
 
     def _add_request(self, row: dict[str, m.Cell]) -> None:
         """What the waiting or running task was submitted with: its queue is of its scheduling class alone."""

@@ -248,6 +248,23 @@ def test_workers_that_have_ended_say_how_and_why() -> None:
     del broken
 
 
+def test_a_call_that_died_with_its_actor_says_why_though_nobody_refers_to_its_result() -> None:
+    @shoal.remote(num_cpus=0)
+    class Fragile:
+        def crash(self) -> None:
+            os._exit(6)
+
+    fragile = Fragile.remote()
+    fragile.crash.options(name="unheard").remote()
+
+    def rows() -> list[Any]:
+        return list_tasks(filters=[("name", "=", "unheard"), ("state", "=", "FAILED")], detail=True)
+
+    _until(lambda: bool(rows()))
+    [row] = rows()
+    assert row.error_type == "ACTOR_DIED" and "exited with code 6" in (row.error_message or "")
+
+
 def _until(condition: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + 20
     while not condition():

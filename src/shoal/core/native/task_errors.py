@@ -37,7 +37,7 @@ def add_errors(rows: list[dict[str, Any]]) -> None:
     by_id = {(row["task_id"], row["attempt_number"]): row for row in failed}
     for item in _kernel.list_records(SCAN_MAX):
         row = by_id.get((item["ref"].binary()[:TASK_ID_BYTES].hex(), item["attempt"])) if item["is_error"] else None
-        if row is not None and "error_type" not in row:
+        if row is not None:
             row["error_type"], row["error_message"] = _told(item["record"])
 
 
