@@ -112,6 +112,35 @@ def test_failed_trials_are_resumed_or_restarted_as_asked(tmp_path: Path) -> None
     assert [trial.trial_id for trial in again.trials] == [trial.trial_id for trial in first.trials]
 
 
+def test_trials_that_go_on_ask_for_the_resources_of_the_new_run_and_callbacks_see_them_before_new_ones(tmp_path: Path) -> None:
+    class StopsEarly(tune.Callback):
+        def on_step_end(self, iteration, trials, **info):
+            raise RuntimeError("stopped")
+
+    class Remembers(tune.Callback):
+        seen = None
+
+        def on_step_begin(self, iteration, trials, **info):
+            self.seen = len(trials) if self.seen is None else self.seen
+
+    arguments = {
+        "config": {"x": tune.grid_search([0, 1, 2])},
+        "storage_path": str(tmp_path),
+        "name": "again",
+        "search_alg": BasicVariantGenerator(max_concurrent=1),
+        "verbose": 0,
+    }
+    with pytest.raises(RuntimeError, match="stopped"):
+        tune.run(lambda config: {"score": 1}, callbacks=[StopsEarly()], **arguments)
+    remembers = Remembers()
+    arguments["search_alg"] = BasicVariantGenerator(max_concurrent=1)
+    again = tune.run(
+        lambda config: {"score": 1}, resume=True, resources_per_trial={"cpu": 2}, callbacks=[remembers], **arguments
+    )
+    assert [trial.placement_group_factory.required_resources for trial in again.trials] == [{"CPU": 2}] * 3
+    assert remembers.seen == 1
+
+
 def test_a_restarted_trial_is_a_new_one_in_the_place_of_the_old(tmp_path: Path) -> None:
     marker = tmp_path / "works-now"
 

@@ -87,10 +87,10 @@ def test_a_stop_counts_from_its_result_whatever_was_made_since(tmp_path: Path) -
 @pytest.mark.usefixtures("cluster", "long_buffer")
 def test_checkpoints_are_of_their_own_step_and_schedulers_see_each_result(tmp_path: Path) -> None:
     trial = run(tmp_path / "a", checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=4))
-    assert [metrics["steps"] for _, metrics in trial.get_trial_checkpoints()] == [4, 8]
+    assert [metrics["steps"] for _, metrics in trial.get_trial_checkpoints()] == [4, 8, 12]
     restored = Counts()
     restored.restore(trial.checkpoint)
-    assert restored.steps == 8
+    assert restored.steps == 12
     trial = run(tmp_path / "b", scheduler=ASHAScheduler(max_t=3), metric="steps", mode="max")
     assert trial.last_result["steps"] == 3 and steps_made(trial) == 3
 

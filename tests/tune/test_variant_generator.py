@@ -58,8 +58,18 @@ def test_points_to_evaluate_come_first_and_take_the_place_of_a_sample() -> None:
     trials = trials_of(config, num_samples=2, points_to_evaluate=[{"g": 2, "u": 0.5}])
     assert [trial.config["g"] for trial in trials] == [2, 1, 2, 3]
     assert trials[0].config["u"] == 0.5
-    with pytest.raises(ValueError, match=r"'g' to be one of \[1, 2, 3\], but got g=7"):
-        trials_of(config, points_to_evaluate=[{"g": 7}])
+
+
+def test_points_outside_of_the_space_are_tried_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    config = {"g": tune.grid_search([1, 2, 3]), "u": tune.uniform(0, 1), "c": 0}
+    (trial,) = trials_of(config, points_to_evaluate=[{"g": 7, "u": 2.0, "c": 1}])
+    assert trial.config == {"g": 7, "u": 2.0, "c": 1}
+    for told in (
+        "g=7, which is not in the space: {'grid_search': [1, 2, 3]}",
+        "u=2.0, which",
+        "c=1, which is not in the space: 0",
+    ):
+        assert f"points_to_evaluate has {told}" in caplog.text
 
 
 def test_trials_do_not_share_what_one_of_them_changes() -> None:

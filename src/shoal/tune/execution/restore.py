@@ -56,6 +56,8 @@ def resume_experiment(
     actions = {trial: _action(trial, resume) for trial in trials}
     for trial, action in actions.items():
         _prepare(trial, action)
+        if action == "resume":
+            experiment.renew_resources(trial)
     _restore_searcher(controller, experiment, trials, snapshot, ended_before)
     if snapshot is not None:
         controller.scheduler.set_state(snapshot["scheduler"])

@@ -112,7 +112,7 @@ class TrialRunner:
     def run(self) -> None:
         interrupted = False
         try:
-            self._continue(self._apply(self._controller.fill()))
+            self._step(first=True)
             while not self._controller.is_finished():
                 self._step()
         except KeyboardInterrupt:
@@ -126,12 +126,12 @@ class TrialRunner:
             raise self._upload_error
         self._experiment.storage.drop_local_copy_at_exit()
 
-    def _step(self) -> None:
+    def _step(self, first: bool = False) -> None:
         self._iteration += 1
         trials = self._controller.trials_view()
         self._callbacks.on_step_begin(iteration=self._iteration, trials=trials)
         instructions: list[Instruction] = []
-        for event in self._wait():
+        for event in () if first else self._wait():
             instructions.extend(self._apply(self._controller.handle(event)))
         self._log.flush()  # what a trial has reported is on record before it goes on: a kill loses one result of it, not more
         self._continue(instructions)

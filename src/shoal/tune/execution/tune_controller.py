@@ -361,7 +361,8 @@ class TuneController:
 
     def _follow(self, trial: Trial, decision: str, result: dict[str, Any]) -> None:
         if decision == STOP:
-            if trial.checkpoint_config.checkpoint_at_end and not trial.is_function:
+            at_end = trial.checkpoint_config.checkpoint_at_end and not trial.is_function
+            if at_end or self._is_checkpoint_due(trial, result):
                 self._save(trial, STOP)
             else:
                 self._terminate(trial)

@@ -10,7 +10,7 @@ from typing import Any
 
 from shoal.tune.error import TuneError
 from shoal.tune.execution.placement_groups import PlacementGroupFactory, as_placement_group_factory
-from shoal.tune.experiment.trial import Trial
+from shoal.tune.experiment.trial import ExportFormat, Trial
 from shoal.tune.flatten import flatten_dict
 from shoal.tune.registry import get_trainable_cls, trainable_class_of, trainable_name_of
 from shoal.tune.run_config import CheckpointConfig, SyncConfig
@@ -48,6 +48,8 @@ class Experiment:
         if isinstance(checkpoint_config, dict):
             checkpoint_config = CheckpointConfig(**checkpoint_config)
         self.checkpoint_config = checkpoint_config or CheckpointConfig()
+        export_formats = list(export_formats or [])
+        ExportFormat.validate(export_formats)
         if config is not None and not isinstance(config, dict):
             raise ValueError(f"config must be a dictionary, but got config={config!r} of type {type(config).__name__}")
         self.trainable = trainable_class_of(run)
@@ -70,7 +72,7 @@ class Experiment:
             "num_samples": num_samples,
             "checkpoint_config": self.checkpoint_config,
             "log_to_file": _checked_log_files(log_to_file),
-            "export_formats": export_formats or [],
+            "export_formats": export_formats,
             "max_failures": max_failures,
             "restore": restore,
         }
@@ -127,6 +129,12 @@ class Experiment:
             trial.storage = self.storage.for_trial(f"{folder}_{trial_id}")
         self._folders.add(str(trial.storage.trial_dir_name))
         return trial
+
+    def renew_resources(self, trial: Trial) -> None:
+        """Lets a trial that goes on ask for the ``resources_per_trial`` of this run, where it has any."""
+        resources = as_placement_group_factory(self._resources, trial.config)
+        if resources is not None:
+            trial.placement_group_factory = self._shared(resources)
 
     def _shared(self, resources: PlacementGroupFactory) -> PlacementGroupFactory:
         """One object for equal requests: comparing ten thousand trials is then comparing identities."""

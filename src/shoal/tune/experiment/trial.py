@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shoal.tune.checkpoint import Checkpoint
+from shoal.tune.error import TuneError
 from shoal.tune.execution.placement_groups import PlacementGroupFactory
 from shoal.tune.experiment.checkpoint_manager import CheckpointManager
 from shoal.tune.experiment.metric_history import MetricHistory
@@ -24,6 +25,24 @@ from shoal.tune.result import (
 )
 from shoal.tune.run_config import CheckpointConfig
 from shoal.tune.storage import StorageContext
+
+
+class ExportFormat:
+    """What ``export_formats`` may hold."""
+
+    CHECKPOINT = "checkpoint"
+    MODEL = "model"
+    ONNX = "onnx"
+    H5 = "h5"
+
+    @staticmethod
+    def validate(formats: list[str]) -> None:
+        """Strips the names in ``formats`` and makes them lower-case; raises TuneError for one that is not known."""
+        known = (ExportFormat.CHECKPOINT, ExportFormat.MODEL, ExportFormat.ONNX, ExportFormat.H5)
+        formats[:] = [name.strip().lower() for name in formats]
+        for name in formats:
+            if name not in known:
+                raise TuneError(f"Unsupported import/export format: export_formats must be among {known}, but got {name!r}")
 
 
 class Trial:

@@ -262,7 +262,7 @@ def grid_size(spec: dict[str, Any]) -> int:
 
 
 def apply_preset(spec: dict[str, Any], preset: Mapping[str, Any], quiet: bool = False) -> dict[str, Any]:
-    """A copy of ``spec`` whose config takes the values of ``preset``; raises ValueError for values that are not in the
+    """A copy of ``spec`` whose config takes the values of ``preset``; unless ``quiet``, warns of values that are not in the
     space."""
     spec = copy_containers(spec)
     config = spec.setdefault("config", {})
@@ -273,17 +273,21 @@ def apply_preset(spec: dict[str, Any], preset: Mapping[str, Any], quiet: bool = 
             continue
         leaf = domains[path]
         name = "/".join(str(key) for key in path)
-        values = _grid_values(leaf)
-        if values is not None:
-            if value not in values:
-                raise ValueError(f"a point to evaluate needs {name!r} to be one of {values}, but got {name}={value!r}")
-        elif isinstance(leaf, Domain):
-            if not leaf.is_valid(value):
-                raise ValueError(f"a point to evaluate needs {name!r} to be in {leaf.domain_str}, but got {name}={value!r}")
-        elif leaf != value and not quiet:
-            logger.warning(f"Pre-set value `{value}` is not equal to the value of parameter `{name}`: {leaf}")
+        if not quiet and not _is_among(value, leaf):
+            logger.warning(f"points_to_evaluate has {name}={value!r}, which is not in the space: {_shown_leaf(leaf)}")
         assign_value(config, path, value)
     return spec
+
+
+def _is_among(value: Any, leaf: Any) -> bool:
+    values = _grid_values(leaf)
+    if values is not None:
+        return value in values
+    return leaf.is_valid(value) if isinstance(leaf, Domain) else bool(leaf == value)
+
+
+def _shown_leaf(leaf: Any) -> str:
+    return str(leaf.domain_str) if isinstance(leaf, Domain) else repr(leaf)
 
 
 def _assign_unknown(config: dict[str, Any], path: Path, value: Any) -> None:
