@@ -209,8 +209,3 @@ def test_results_that_were_finished_before_a_trial_asks_for_too_much_are_kept(tm
         tuner.fit()
     kept = tune.Tuner.restore(str(tmp_path / "kept"), asks).get_results()
     assert [result.metrics.get("score") for result in kept] == [1, None] and kept.num_terminated == 1
-
-
-def test_an_export_format_that_is_not_known_is_named() -> None:
-    with pytest.raises(tune.TuneError, match="export_formats must be among .*'onnx'.* but got 'pdf'"):
-        tune.run(lambda config: 1, export_formats=["PDF"])

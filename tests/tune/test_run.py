@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ import pytest
 import shoal
 from shoal import train, tune
 from shoal.air import session
+from shoal.tune.experiment.trial import ExportFormat
 from shoal.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+from shoal.tune.search import BasicVariantGenerator
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -271,3 +274,45 @@ def test_a_dead_process_is_an_error_with_its_cause(tmp_path: Path) -> None:
 
     grid = tune.Tuner(dies, run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0)).fit()
     assert isinstance(grid.errors[0], shoal.exceptions.RayActorError)
+
+
+class Exports(tune.Trainable):
+    def step(self) -> dict[str, Any]:
+        return {"done": True}
+
+    def _export_model(self, export_formats: list[str], export_dir: str) -> dict[str, str]:
+        ExportFormat.validate(export_formats)
+        path = Path(export_dir) / "exported"
+        path.write_text(",".join(export_formats))
+        return dict.fromkeys(export_formats, str(path))
+
+
+def test_a_model_is_exported_into_the_folder_of_its_trial(tmp_path: Path) -> None:
+    analysis = tune.run(Exports, export_formats=["ONNX ", "h5"], storage_path=str(tmp_path), verbose=0)
+    assert (Path(analysis.trials[0].local_path) / "exported").read_text() == "onnx,h5"
+    with pytest.raises(tune.TuneError, match="it must be among .*'onnx'.* but got 'pdf'"):
+        ExportFormat.validate(["PDF"])
+    with pytest.raises(NotImplementedError, match=r"Trainable must define _export_model for export_formats=\['h5'\]"):
+        tune.Trainable().export_model("h5")
+
+
+def test_a_generator_that_a_stopped_run_has_used_serves_the_next_one(tmp_path: Path) -> None:
+    generator = BasicVariantGenerator(max_concurrent=1)
+    space = {"x": tune.grid_search([1, 2, 3])}
+    first = tune.run(
+        lambda config: 1, config=space, search_alg=generator, stop=StopsAtOnce(), storage_path=str(tmp_path), verbose=0
+    )
+    second = tune.run(lambda config: 1, config=space, search_alg=generator, storage_path=str(tmp_path), verbose=0)
+    assert len(first.trials) == 1 and [trial.config["x"] for trial in second.trials] == [1, 2, 3]
+
+
+class StopsAtOnce(tune.Stopper):
+    def __init__(self) -> None:
+        self.seen = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self.seen = True
+        return False
+
+    def stop_all(self) -> bool:
+        return self.seen

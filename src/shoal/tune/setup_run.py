@@ -33,6 +33,7 @@ def prepare_search(
     if not isinstance(search_alg, SearchAlgorithm):
         raise ValueError(f"search_alg must be a name, a Searcher or a SearchAlgorithm, but got search_alg={search_alg!r}")
     if isinstance(search_alg, BasicVariantGenerator):
+        search_alg.begin_run()
         _check_space(config)
         return search_alg, config
     _check_mode_known(getattr(search_alg, "searcher", None), metric, mode)

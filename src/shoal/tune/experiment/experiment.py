@@ -10,7 +10,7 @@ from typing import Any
 
 from shoal.tune.error import TuneError
 from shoal.tune.execution.placement_groups import PlacementGroupFactory, as_placement_group_factory
-from shoal.tune.experiment.trial import ExportFormat, Trial
+from shoal.tune.experiment.trial import Trial
 from shoal.tune.flatten import flatten_dict
 from shoal.tune.registry import get_trainable_cls, trainable_class_of, trainable_name_of
 from shoal.tune.run_config import CheckpointConfig, SyncConfig
@@ -48,8 +48,6 @@ class Experiment:
         if isinstance(checkpoint_config, dict):
             checkpoint_config = CheckpointConfig(**checkpoint_config)
         self.checkpoint_config = checkpoint_config or CheckpointConfig()
-        export_formats = list(export_formats or [])
-        ExportFormat.validate(export_formats)
         if config is not None and not isinstance(config, dict):
             raise ValueError(f"config must be a dictionary, but got config={config!r} of type {type(config).__name__}")
         self.trainable = trainable_class_of(run)
@@ -72,7 +70,7 @@ class Experiment:
             "num_samples": num_samples,
             "checkpoint_config": self.checkpoint_config,
             "log_to_file": _checked_log_files(log_to_file),
-            "export_formats": export_formats,
+            "export_formats": export_formats or [],
             "max_failures": max_failures,
             "restore": restore,
         }

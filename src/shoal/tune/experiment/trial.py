@@ -28,7 +28,7 @@ from shoal.tune.storage import StorageContext
 
 
 class ExportFormat:
-    """What ``export_formats`` may hold."""
+    """Names for ``export_formats``; a trainable may know others."""
 
     CHECKPOINT = "checkpoint"
     MODEL = "model"
@@ -42,7 +42,7 @@ class ExportFormat:
         formats[:] = [name.strip().lower() for name in formats]
         for name in formats:
             if name not in known:
-                raise TuneError(f"Unsupported import/export format: export_formats must be among {known}, but got {name!r}")
+                raise TuneError(f"Unsupported import/export format: it must be among {known}, but got {name!r}")
 
 
 class Trial:

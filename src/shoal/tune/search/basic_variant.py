@@ -52,6 +52,13 @@ class BasicVariantGenerator(SearchAlgorithm):
     def total_samples(self) -> int:
         return self._total
 
+    def begin_run(self) -> None:
+        """Forgets what an earlier run, which may have been stopped, has left to draw."""
+        self._iterators.clear()
+        self._live.clear()
+        self._total = self._skip = 0
+        self._finished = False
+
     def add_configurations(self, experiments: Any) -> None:
         for experiment in _convert_to_experiment_list(experiments):
             samples = experiment.spec.get("num_samples", 1)

@@ -89,8 +89,13 @@ class Trainable:
         """Called with each complete result."""
 
     def export_model(self, export_formats: list[str] | str, export_dir: str | None = None) -> dict[str, str]:
-        """Writes the model in the given formats; returns the path for each."""
-        raise NotImplementedError(f"{type(self).__name__} must define export_model for export_formats={export_formats}")
+        """Writes the model in the given formats into ``export_dir`` (default: the trial's folder); returns the path for each.
+        Subclasses define this, or ``_export_model(export_formats, export_dir)``, which is given a list and a folder."""
+        formats = [export_formats] if isinstance(export_formats, str) else export_formats
+        return self._export_model(formats, export_dir or self.logdir or os.getcwd())
+
+    def _export_model(self, export_formats: list[str], export_dir: str) -> dict[str, str]:
+        raise NotImplementedError(f"{type(self).__name__} must define _export_model for export_formats={export_formats}")
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory | None:
