@@ -43,6 +43,7 @@ def test_a_group_is_asked_for_as_checked(group: PlacementGroup, engine: FakeEngi
         ({"bundles": ["CPU"]}, ValueError, "resource dictionaries"),
         ({"bundles": [{"CPU": -1}]}, ValueError, "cannot be negative"),
         ({"strategy": "PACKED"}, ValueError, "Invalid placement group strategy PACKED"),
+        ({"strategy": ""}, ValueError, "Invalid placement group strategy ."),
         ({"lifetime": "forever"}, ValueError, "`lifetime` argument must be either"),
         ({"name": 3}, TypeError, "name must be a string"),
         ({"bundle_label_selector": {"a": "b"}}, ValueError, "must be a list"),
@@ -57,6 +58,15 @@ def test_bad_requests(engine: FakeEngine, keywords: dict[str, Any], error: type[
     with pytest.raises(error, match=re.escape(reason)):
         placement_group(**{"bundles": [{"CPU": 1}], **keywords})
     assert engine.requests[1:] == []
+
+
+def test_no_strategy_is_pack(engine: FakeEngine) -> None:
+    engine.answers["placement_group_create"] = GROUP_ID
+    placement_group([{"CPU": 1}], None)
+    assert dict(engine.requests)["placement_group_create"]["strategy"] == "PACK"
+    groups.validate_placement_group([{"CPU": 1}], None)
+    with pytest.raises(NotImplementedError, match="topology_strategy"):
+        groups.validate_placement_group([{"CPU": 1}], "PACK", None, None, None, {"a": "PACK"})
 
 
 def test_waiting(group: PlacementGroup, engine: FakeEngine) -> None:

@@ -7,6 +7,7 @@ def test_names_are_what_nodes_detect() -> None:
     assert accelerators.NVIDIA_TESLA_V100 == "V100"
     assert accelerators.NVIDIA_H100 == "H100"
     assert accelerators.AMD_INSTINCT_MI300x == "AMD-Instinct-MI300X-OAM"
+    assert (accelerators.APPLE_M3_MAX, accelerators.MOBILINT_ARIES) == ("M3-Max", "MOBILINT_ARIES")
 
 
 def test_every_constant_is_text_without_blanks() -> None:

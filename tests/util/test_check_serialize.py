@@ -28,7 +28,7 @@ def test_the_object_itself_may_be_at_fault() -> None:
     assert not fine
     [failure] = failures
     assert (failure.obj, failure.name, failure.parent) == (lock, "lock", None)
-    assert repr(failure).startswith("FailTuple(lock [obj=")
+    assert repr(failure).startswith("FailTuple(lock [path=lock, obj=")
 
 
 def test_a_closure_variable_is_named() -> None:
@@ -140,3 +140,12 @@ def test_registered_serializers_count() -> None:
     finally:
         deregister_serializer(Holder)
     assert not culprits(Holder())[0]
+
+
+def test_the_path_leads_from_what_was_inspected_to_the_culprit() -> None:
+    value = {"outer": [threading.Lock()]}
+    _, failures = inspect_serializability(value, name="value", print_file=io.StringIO())
+    [failure] = failures
+    assert failure.path == ("value", "['outer']", "[0]")
+    assert (failure.name, failure.parent) == ("[0]", value["outer"])
+    assert repr(failure).startswith("FailTuple([0] [path=value -> ['outer'] -> [0], obj=")

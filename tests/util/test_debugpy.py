@@ -50,3 +50,8 @@ def test_without_debugpy_the_error_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "debugpy", None)
     with pytest.raises(ImportError, match="pip install debugpy"):
         debugpy.set_trace()
+
+
+def test_breakpoints_of_rays_extension_are_refused() -> None:
+    with pytest.raises(NotImplementedError, match="set_trace.. does not support breakpoint_uuid, but got breakpoint_uuid='ab'"):
+        debugpy.set_trace("ab")

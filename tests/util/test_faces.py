@@ -38,3 +38,9 @@ def test_util_loads_no_heavy_module() -> None:
     program = "import sys, shoal.util; print(sorted({'numpy', 'joblib', 'torch', 'multiprocessing'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_annotations_is_the_module() -> None:
+    program = "from shoal.util import annotations; print(annotations.PublicAPI.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "PublicAPI\n"

@@ -34,3 +34,8 @@ def test_in_a_session_it_is_what_the_cluster_knows(cluster: None) -> None:
     [node] = shoal.nodes()
     assert get_node_ip_address() == node["NodeManagerAddress"]
     assert get_node_instance_id() == node["NodeID"]
+
+
+def test_the_instance_id_is_that_of_the_cloud_where_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_CLOUD_INSTANCE_ID", "i-0123")
+    assert get_node_instance_id() == "i-0123"

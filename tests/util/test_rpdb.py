@@ -125,3 +125,8 @@ def test_the_driver_gets_plain_pdb(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setattr(sys, "stdin", io.StringIO("p value\nc\n"))
     assert stop_with_value() == 42
     assert "41" in capsys.readouterr().out
+
+
+def test_breakpoints_of_rays_own_debugger_are_refused() -> None:
+    with pytest.raises(NotImplementedError, match="set_trace.. does not support breakpoint_uuid, but got breakpoint_uuid='ab'"):
+        rpdb.set_trace(breakpoint_uuid="ab")

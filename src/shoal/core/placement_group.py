@@ -81,22 +81,21 @@ class PlacementGroup:
 
 def placement_group(
     bundles: list[dict[str, float]],
-    strategy: str = "PACK",
+    strategy: str | None = None,
     name: str = "",
     lifetime: str | None = None,
     _soft_target_node_id: str | None = None,
     bundle_label_selector: list[dict[str, str]] | None = None,
-    *,
     topology_strategy: dict[str, str] | None = None,
 ) -> PlacementGroup:
     """Reserves ``bundles`` of resources, all or none, and returns at once.
 
-    ``strategy`` is PACK (few nodes), SPREAD (many), STRICT_PACK (one) or STRICT_SPREAD (each its own). ``lifetime="detached"``
-    lets it outlive the job. Raises ValueError for bad bundles, strategies, selectors or a name that is taken."""
+    ``strategy`` is PACK (few nodes; what None means), SPREAD (many), STRICT_PACK (one) or STRICT_SPREAD (each its own).
+    ``lifetime="detached"`` lets it outlive the job. Raises ValueError for bad bundles, strategies, selectors or a name that is
+    taken."""
+    strategy = "PACK" if strategy is None else strategy
     checked, selectors = _checked(bundles, strategy, lifetime, bundle_label_selector)
-    for argument, value in (("_soft_target_node_id", _soft_target_node_id), ("topology_strategy", topology_strategy)):
-        if value is not None:
-            raise NotImplementedError(f"placement_group() does not support {argument}, but got {argument}={value!r}")
+    _refuse(_soft_target_node_id=_soft_target_node_id, topology_strategy=topology_strategy)
     if not isinstance(name, str):
         raise TypeError(f"name must be a string, but got name={name!r}")
     group_id = session.current_engine().request(
@@ -112,17 +111,15 @@ def placement_group(
 
 def validate_placement_group(
     bundles: list[dict[str, float]],
-    strategy: str = "PACK",
+    strategy: str | None = None,
     lifetime: str | None = None,
     _soft_target_node_id: str | None = None,
     bundle_label_selector: list[dict[str, str]] | None = None,
+    topology_strategy: dict[str, str] | None = None,
 ) -> None:
     """Raises what ``placement_group`` would raise for these arguments, and reserves nothing."""
-    _checked(bundles, strategy, lifetime, bundle_label_selector)
-    if _soft_target_node_id is not None:
-        raise NotImplementedError(
-            f"placement_group() does not support _soft_target_node_id, but got _soft_target_node_id={_soft_target_node_id!r}"
-        )
+    _checked(bundles, "PACK" if strategy is None else strategy, lifetime, bundle_label_selector)
+    _refuse(_soft_target_node_id=_soft_target_node_id, topology_strategy=topology_strategy)
 
 
 def validate_bundles(bundles: Any) -> None:
@@ -201,6 +198,12 @@ def _itself(group: PlacementGroup) -> PlacementGroup:
 
 
 _ready_function: Any = None
+
+
+def _refuse(**arguments: object) -> None:
+    for name, value in arguments.items():
+        if value is not None:
+            raise NotImplementedError(f"placement_group() does not support {name}, but got {name}={value!r}")
 
 
 def _require_group(name: str, value: object) -> None:

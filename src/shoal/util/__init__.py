@@ -14,6 +14,9 @@ from shoal.util.placement_group import (
     remove_placement_group,
 )
 
+# The future import has the name of a module of this package, and `from shoal.util import annotations` would give it.
+del annotations
+
 if TYPE_CHECKING:
     from shoal.util import accelerators, collective
     from shoal.util import debugpy as ray_debugpy

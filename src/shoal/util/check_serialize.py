@@ -17,16 +17,21 @@ _MAX_ITEMS = 1000  # of a container; more would only repeat the same finding
 
 
 class FailureTuple:
-    """One object that cannot be pickled: ``obj``, the ``name`` it has and the ``parent`` that refers to it (None at
-    the top)."""
+    """One object that cannot be pickled: ``obj``, the ``path`` of names that leads to it from what was inspected, and the
+    ``parent`` that refers to it (None at the top)."""
 
-    def __init__(self, obj: Any, name: str, parent: Any) -> None:
+    def __init__(self, obj: Any, path: tuple[str, ...], parent: Any) -> None:
         self.obj = obj
-        self.name = name
+        self.path = path
         self.parent = parent
 
+    @property
+    def name(self) -> str:
+        """The last name of the path."""
+        return self.path[-1] if self.path else "unknown"
+
     def __repr__(self) -> str:
-        return f"FailTuple({self.name} [obj={self.obj!r}, parent={self.parent!r}])"
+        return f"FailTuple({self.name} [path={' -> '.join(self.path)}, obj={self.obj!r}, parent={self.parent!r}])"
 
 
 def inspect_serializability(
@@ -41,7 +46,7 @@ def inspect_serializability(
         raise ValueError(f"depth must be >= 0, but got depth={depth}")
     search = _Search()
     root = name or _name_of(base_obj)
-    fails = search.visit(base_obj, root, None, depth, 0)
+    fails = search.visit(base_obj, (root,), None, depth)
     out = print_file or sys.stdout
     print("\n".join(_report(root, fails, search)), file=out)
     return not fails, search.failures
@@ -55,21 +60,21 @@ class _Search:
         self.lines: list[str] = []
         self._seen: set[int] = set()
 
-    def visit(self, obj: Any, name: str, parent: Any, depth: int, level: int) -> bool:
+    def visit(self, obj: Any, path: tuple[str, ...], parent: Any, depth: int) -> bool:
         """True when obj fails; its line, and those of what makes it fail, are added in the order of the tree."""
         error = _pickling_error(obj)
         if error is None:
             return False
         self._seen.add(id(obj))
-        self.lines.append(f"{'    ' * level}{name}: {_short(obj)} cannot be serialized: {error}")
+        self.lines.append(f"{'    ' * (len(path) - 1)}{path[-1]}: {_short(obj)} cannot be serialized: {error}")
         inner = False
         if depth > 0:
             for child_name, child in _children(obj):
                 # Seen already: on the way here (a cycle), or reported under another name.
                 if id(child) not in self._seen:
-                    inner |= self.visit(child, child_name, obj, depth - 1, level + 1)
+                    inner |= self.visit(child, (*path, child_name), obj, depth - 1)
         if not inner:
-            self.failures.add(FailureTuple(obj, name, parent))
+            self.failures.add(FailureTuple(obj, path, parent))
         return True
 
 

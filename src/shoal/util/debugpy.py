@@ -13,11 +13,14 @@ _lock = threading.Lock()
 _endpoint: tuple[str, int] | None = None
 
 
-def set_trace() -> None:
+def set_trace(breakpoint_uuid: str | None = None) -> None:
     """Stops here once an editor is attached; the address to attach to is printed when the process first listens.
 
-    Listens on the loopback interface only. ``breakpoint()`` is left as it is. Raises ImportError when debugpy is not installed.
+    Listens on the loopback interface only. ``breakpoint()`` is left as it is. Raises ImportError when debugpy is not installed,
+    NotImplementedError for ``breakpoint_uuid``, which is for Ray's own extension of VS Code.
     """
+    if breakpoint_uuid is not None:
+        raise NotImplementedError(f"set_trace() does not support breakpoint_uuid, but got breakpoint_uuid={breakpoint_uuid!r}")
     debugpy = _import_debugpy()
     hook = sys.breakpointhook
     host, port = _listen(debugpy)

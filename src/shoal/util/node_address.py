@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
@@ -28,7 +29,12 @@ def get_node_ip_address(address: str = _ANY_OUTSIDE_ADDRESS) -> str:
 
 
 def get_node_instance_id() -> str:
-    """The id of this node, hex. Raises RuntimeError when shoal is not initialized."""
+    """The machine's id at its cloud provider, if ``RAY_CLOUD_INSTANCE_ID`` gives it; else the id of this node, hex.
+
+    Raises RuntimeError when there is neither: shoal is not initialized."""
+    from_cloud = os.environ.get("RAY_CLOUD_INSTANCE_ID")
+    if from_cloud:
+        return from_cloud
     if not shoal.is_initialized():
         raise RuntimeError("get_node_instance_id() needs a session: call shoal.init() first")
     return str(_own_node()["NodeID"])

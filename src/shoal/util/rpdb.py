@@ -23,11 +23,14 @@ __all__ = ["attach", "open_breakpoints", "post_mortem", "set_trace"]
 _FOLDER_NAME = "breakpoints"
 
 
-def set_trace() -> None:
+def set_trace(breakpoint_uuid: str | None = None) -> None:
     """Stops here. In a task or actor waits until a debugger attaches; in the driver opens pdb in this terminal.
 
-    ``breakpoint()`` of the standard library is left as it is, in the driver and in workers.
+    ``breakpoint()`` of the standard library is left as it is, in the driver and in workers. Raises NotImplementedError for
+    ``breakpoint_uuid``, by which Ray's own debugger goes from task to task.
     """
+    if breakpoint_uuid is not None:
+        raise NotImplementedError(f"set_trace() does not support breakpoint_uuid, but got breakpoint_uuid={breakpoint_uuid!r}")
     frame = sys._getframe().f_back
     assert frame is not None
     if not _in_worker():
