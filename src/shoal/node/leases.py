@@ -348,7 +348,7 @@ class Leases:
                 self.take_away(process)
         idle = [process for process in self._processes.workers() if process.reusable and process.pid]
         idle.sort(key=lambda process: (process.environment == "" and not process.devices, process.generation, process.active_s))
-        excess = sum(1 for _ in self._processes.workers()) - self._cores
+        excess = sum(not process.retiring and not process.killing for process in self._processes.workers()) - self._cores
         for process in idle:
             if excess <= 0:
                 break
