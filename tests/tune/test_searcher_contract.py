@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from shoal import tune
-from shoal.tune.search import Searcher, create_searcher
+from shoal.tune.search import ConcurrencyLimiter, Searcher, create_searcher
 
 SPACE = {
     "net": {"x": tune.uniform(-5, 5), "units": tune.randint(1, 9)},
@@ -351,6 +351,12 @@ def test_hebo_learns_from_points_with_rewards_and_refuses_what_it_cannot_use(fak
         fake_hebo(points_to_evaluate=points, evaluated_rewards=[1.0])
     with pytest.raises(ValueError, match="max_concurrent must be an integer >= 1, but got max_concurrent=0"):
         fake_hebo(max_concurrent=0)
+
+
+def test_hebo_takes_the_size_of_its_batches_from_a_limiter(fake_hebo: Callable[..., Any]) -> None:
+    search = fake_hebo(space={"kind": tune.choice(["a"])}, metric="loss", mode="min", points_to_evaluate=[{"kind": "a"}] * 3)
+    limiter = ConcurrencyLimiter(search, max_concurrent=2)
+    assert [limiter.suggest(str(number)) is None for number in range(3)] == [False, False, True]
 
 
 def test_hebo_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ import optuna
 import pytest
 
 from shoal import tune
-from shoal.tune.search import ConcurrencyLimiter, Repeater, Searcher
+from shoal.tune.experiment import Experiment
+from shoal.tune.search import ConcurrencyLimiter, Repeater, Searcher, SearchGenerator
 from shoal.tune.search.optuna import OptunaSearch
 
 
@@ -50,6 +51,29 @@ def test_a_repeater_tells_the_mean() -> None:
     for name, score in zip("abc", [1.0, 2.0, 6.0], strict=True):
         repeater.on_trial_complete(name, {"score": score})
     assert repeater.searcher.told == [("a", 3.0, False)]
+
+
+def test_wrappers_that_take_over_a_state_take_its_limits_too() -> None:
+    limiter = ConcurrencyLimiter(Fixed(), max_concurrent=1)
+    limiter.suggest("a")
+    restored = ConcurrencyLimiter(Fixed(), max_concurrent=5)
+    restored.set_state(limiter.get_state())
+    assert restored.suggest("b") is None
+    repeater = Repeater(Fixed(), repeat=2, set_index=False)
+    repeater.suggest("a")
+    again = Repeater(Fixed(), repeat=7)
+    again.set_state(repeater.get_state())
+    assert [again.suggest(name) for name in "bc"] == [{"x": 1}, {"x": 2}]
+
+
+def test_a_search_is_finished_with_its_last_trial() -> None:
+    search = SearchGenerator(Repeater(Fixed(), repeat=2))
+    assert not search.is_finished()
+    search.add_configurations(Experiment("test", lambda config: None, num_samples=3))
+    made = []
+    while not search.is_finished():
+        made.append(search.next_trial())
+    assert [trial.config["x"] for trial in made] == [1, 1, 2]
 
 
 def test_tpe_beats_random_search_on_average() -> None:

@@ -81,11 +81,14 @@ class ConcurrencyLimiter(Searcher):
     def get_state(self) -> dict[str, Any]:
         return {
             "searcher": self.searcher.get_state(),
+            "max_concurrent": self.max_concurrent,
+            "batch": self.batch,
             "live_trials": set(self.live_trials),
             "cached_results": dict(self.cached_results),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.searcher.set_state(state["searcher"])
+        self.max_concurrent, self.batch = state["max_concurrent"], state["batch"]
         self.live_trials = set(state["live_trials"])
         self.cached_results = dict(state["cached_results"])

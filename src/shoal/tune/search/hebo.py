@@ -47,6 +47,10 @@ class HEBOSearch(AdapterSearcher):
         self._arguments = kwargs
         self._optimizer: Any = None
 
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        self._batch_size = max_concurrent
+        return True
+
     def _prepare(self) -> None:
         if self._seed is not None:
             np.random.seed(self._seed)
@@ -58,6 +62,8 @@ class HEBOSearch(AdapterSearcher):
         self._evaluated = []
 
     def _ask(self, point: dict[str, Any] | None) -> tuple[Any, dict[str, Any]] | None:
+        if len(self._live) >= self._batch_size:
+            return None
         if point is not None:
             values = self._coded(point)
         elif self._batch or not self._live:

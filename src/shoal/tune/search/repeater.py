@@ -72,8 +72,10 @@ class Repeater(Searcher):
         self.searcher.on_trial_complete(group.primary, result=mean, error=not scores)
 
     def get_state(self) -> dict[str, Any]:
-        return {"searcher": self.searcher.get_state(), "groups": self._groups, "group_of": self._group_of}
+        own = {"repeat": self.repeat, "set_index": self._set_index, "groups": self._groups, "group_of": self._group_of}
+        return {"searcher": self.searcher.get_state(), **own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.searcher.set_state(state["searcher"])
+        self.repeat, self._set_index = state["repeat"], state["set_index"]
         self._groups, self._group_of = state["groups"], state["group_of"]

@@ -47,6 +47,9 @@ class SearchGenerator(SearchAlgorithm):
         self._experiment = found[0]
         self._total = self._experiment.spec.get("num_samples", 1)
 
+    def is_finished(self) -> bool:
+        return self._finished or (self._experiment is not None and 0 <= self._total <= self._made)
+
     def next_trial(self) -> Trial | None:
         if self._experiment is None or self._finished:
             return None
