@@ -111,7 +111,7 @@ class StateLists:
         }
 
     def _objects(self) -> list[dict[str, m.Cell]]:
-        return record_rows.objects()
+        return record_rows.objects({job.pid for job in self._daemon.journal.jobs()})
 
     def _actors(self) -> list[dict[str, m.Cell]]:
         actors = self._daemon.brain.actors

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,50 @@ def test_tasks_and_objects_are_listed_while_their_references_live() -> None:
     kept = shoal.put(b"x" * 500_000)
     [found] = state.get_objects(kept.hex())
     assert found.object_size >= 500_000
+
+
+def test_every_attempt_is_a_row_and_counted(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+
+    @shoal.remote(max_retries=3, retry_exceptions=True)
+    def comes_third() -> str:
+        with runs.open("a") as file:
+            file.write("x")
+        if len(runs.read_text()) < 3:
+            raise ValueError("not yet")
+        return "there"
+
+    ref = comes_third.remote()
+    assert shoal.get(ref) == "there"
+    rows = state.list_tasks(filters=[("func_or_class_name", "=", "comes_third")])
+    assert sorted((row.attempt_number, row.state) for row in rows) == [(0, "FAILED"), (1, "FAILED"), (2, "FINISHED")]
+    found = state.get_task(ref)
+    assert isinstance(found, list) and {row.task_id for row in found} == {ref.task_id().hex()}
+    counts = state.summarize_tasks()["cluster"]["summary"]["comes_third"]["state_counts"]
+    assert counts == {"FAILED": 2, "FINISHED": 1}
+
+
+def test_an_object_says_whether_a_driver_owns_it() -> None:
+    kept = shoal.put("mine")
+    [mine] = state.get_objects(kept.hex())
+    assert (mine.type, mine.pid) == ("DRIVER", os.getpid())
+
+    @shoal.remote
+    def puts() -> list[shoal.ObjectRef]:
+        return [shoal.put("the worker's")]
+
+    [inner] = shoal.get(puts.remote())
+    [of_worker] = state.get_objects(inner.hex())
+    assert of_worker.type == "WORKER" and of_worker.pid != os.getpid()
+
+
+def test_the_log_of_an_attempt_whose_process_is_not_known_is_an_error() -> None:
+    ref = work.remote()
+    shoal.get(ref)
+    with pytest.raises(state.RayStateApiException, match="no process is known .* attempt_number=7"):
+        list(state.get_log(task_id=ref.task_id().hex(), attempt_number=7))
+    with pytest.raises(NotImplementedError, match="submitted jobs yet, but got submission_id='job'"):
+        list(state.get_log(submission_id="job"))
 
 
 def test_what_an_actor_printed_is_in_its_log() -> None:

@@ -152,7 +152,7 @@ class InlineControl:
         return record_rows.tasks(self._node.node_id.hex(), collections.defaultdict(lambda: runner), actors, {})
 
     def _objects_rows(self) -> list[dict[str, messages.Cell]]:
-        return record_rows.objects()
+        return record_rows.objects({os.getpid()})
 
     def _actors_rows(self) -> list[dict[str, messages.Cell]]:
         return [self._actor_row(actor.info()) for actor in [*self._dispatcher.actors(), *self._dispatcher.dead]]

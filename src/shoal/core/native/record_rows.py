@@ -9,7 +9,7 @@ from shoal import _kernel
 from shoal.core.native.node import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from shoal.core.native import messages as m
 
@@ -23,7 +23,10 @@ _STATE_NAMES = {
 _TASK_KINDS = {1: "NORMAL_TASK", 2: "ACTOR_TASK", 4: "NORMAL_TASK", 6: "ACTOR_TASK"}
 _OBJECT, _RETURN = 0, 3
 SCAN_MAX = 100_000
+EARLIER_ATTEMPTS_MAX = 100
+"""Of one task, beside its last attempt: one that is retried for ever must not hide the others."""
 _CALLS = (2, 6)
+_OF_ONE_ATTEMPT = ("start_time_ms", "end_time_ms", "node_id", "worker_id", "worker_pid", "error_type", "error_message")
 _QUEUED, _RUNNING = 3, 4
 TASK_ID_BYTES, ACTOR_ID_AT, JOB_ID_AT = 24, 8, 20
 DRIVER_TASK = "f" * 2 * JOB_ID_AT
@@ -42,7 +45,7 @@ def tasks(
 ) -> list[dict[str, m.Cell]]:
     """Tasks and calls: those that have a record, and the latest of those that ended. ``runners``: the processes of the records
     that are being executed; ``actors``: those of the actors, by their ids; ``lost``: those that have died with tasks, by the
-    uids of these."""
+    uids of these. Attempts that have failed and were followed by others come last."""
     rows: list[dict[str, m.Cell]] = []
     parents: list[int] = []
     for item in _kernel.list_records(SCAN_MAX):
@@ -59,7 +62,14 @@ def tasks(
     known = {int(str(row["task_id"])[:16], 16): row["task_id"] for row in rows}
     for row, parent in zip(rows, parents, strict=False):
         row["parent_task_id"] = known.get(parent) if parent else f"{DRIVER_TASK}{row['job_id']}"
-    return rows
+    return rows + [earlier for row in rows for earlier in _earlier_attempts(row)]
+
+
+def _earlier_attempts(row: dict[str, m.Cell]) -> list[dict[str, m.Cell]]:
+    """The attempts before the one that the row is of: all have failed. Of them a record knows only how many there were."""
+    last = int(str(row["attempt_number"]))
+    facts = {**row, "state": "FAILED", **dict.fromkeys(_OF_ONE_ATTEMPT)}
+    return [{**facts, "attempt_number": attempt} for attempt in range(max(0, last - EARLIER_ATTEMPTS_MAX), last)]
 
 
 def _lost_with(lost: Mapping[int, Runner], item: dict[str, Any], task_id: bytes) -> Runner | None:
@@ -75,8 +85,8 @@ def _state_of(item: dict[str, Any]) -> str:
     return _STATE_NAMES.get(item["state"], "NIL")
 
 
-def objects() -> list[dict[str, m.Cell]]:
-    """Values that somebody refers to."""
+def objects(drivers: Container[int]) -> list[dict[str, m.Cell]]:
+    """Values that somebody refers to. ``drivers``: the pids of those."""
     rows: list[dict[str, m.Cell]] = []
     for item in _kernel.list_records(SCAN_MAX):
         if not item["is_code"] and (item["kind"] in _TASK_KINDS or item["kind"] in (_OBJECT, _RETURN)):
@@ -86,6 +96,7 @@ def objects() -> list[dict[str, m.Cell]]:
                 "object_size": item["size_bytes"],
                 "reference_count": item["count"],
                 "pid": item["owner_pid"],
+                "type": "DRIVER" if item["owner_pid"] in drivers else "WORKER",
                 "ip": LOOPBACK,
                 "attempt_number": item["attempt"],
                 "where": ("INLINE", "SHARED_MEMORY", "SPILLED")[min(item["where"], 2)],

@@ -72,8 +72,10 @@ class Summarize:
 
 
 list_actors = ListRows("actors", ActorState, "Actors, dead ones included.")
-list_tasks = ListRows("tasks", TaskState, "Task attempts: a retried task has several rows.")
-list_objects = ListRows("objects", ObjectState, "References to objects.")
+list_tasks = ListRows("tasks", TaskState, "Task attempts: a retried task has a row for each of up to 100 that came before.")
+list_objects = ListRows(
+    "objects", ObjectState, "Objects, and tasks that will make one; one row each, however often they are referred to."
+)
 list_nodes = ListRows("nodes", NodeState, "Nodes of the cluster.")
 list_workers = ListRows("workers", WorkerState, "Worker processes and drivers.")
 list_jobs = ListRows("jobs", JobState, "Jobs: drivers and submitted ones.")

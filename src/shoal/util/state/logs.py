@@ -55,15 +55,20 @@ def get_log(
     suffix: str = "out",
     encoding: str | None = "utf-8",
     errors: str = "strict",
+    submission_id: str | None = None,
+    attempt_number: int | None = None,
     filter_ansi_code: bool = False,
 ) -> Iterator[Any]:
     """The lines of one log file: of ``filename``, or of the process ``pid``, of an actor or of a task.
 
+    Of a task that was retried it is the file of the last attempt, or of ``attempt_number``, if its process is known.
     ``tail``: only the last lines (-1: all). ``follow``: go on with new lines, without end. ``encoding=None`` gives bytes.
     A worker writes both of its streams to one file, which is what ``suffix="out"`` means; NotImplementedError for "err".
     Raises ValueError unless exactly one of filename, actor_id, task_id and pid is given, RayStateApiException when there is no
-    such file.
+    such file, NotImplementedError for ``submission_id``: there are no submitted jobs.
     """
+    if submission_id is not None:
+        raise NotImplementedError(f"get_log() does not support submitted jobs yet, but got submission_id={submission_id!r}")
     _source.check_address(address)
     _check_node(node_id, node_ip, timeout)
     if suffix not in _SUFFIXES:
@@ -75,7 +80,7 @@ def get_log(
             "exactly one of filename, actor_id, task_id and pid must be given, but got "
             f"filename={filename!r}, actor_id={actor_id!r}, task_id={task_id!r}, pid={pid!r}"
         )
-    path = _named(filename) if filename is not None else _of_process(pid or _pid_of(actor_id, task_id, timeout))
+    path = _named(filename) if filename is not None else _of_process(pid or _pid_of(actor_id, task_id, attempt_number, timeout))
     return _decoded(_lines(path, follow, tail), encoding, errors, filter_ansi_code)
 
 
@@ -121,12 +126,17 @@ def _of_process(pid: int) -> Path:
     return found[-1]
 
 
-def _pid_of(actor_id: str | None, task_id: str | None, timeout: float) -> int:
+def _pid_of(actor_id: str | None, task_id: str | None, attempt_number: int | None, timeout: float) -> int:
     client = StateApiClient()
-    found = client.get("actors", actor_id, timeout) if actor_id is not None else client.get("tasks", str(task_id), timeout)
+    if actor_id is not None:
+        found = client.get("actors", actor_id, timeout)
+    else:
+        attempts = sorted(client.get("tasks", str(task_id), timeout), key=lambda row: row.attempt_number or 0)
+        found = [row for row in attempts if attempt_number in (None, row.attempt_number)]
     pid = (found[-1].get("pid") or found[-1].get("worker_pid")) if found else None
     if not pid:
-        raise RayStateApiException(f"no process is known that ran actor_id={actor_id!r}, task_id={task_id!r}")
+        which = "" if attempt_number is None else f", attempt_number={attempt_number}"
+        raise RayStateApiException(f"no process is known that ran actor_id={actor_id!r}, task_id={task_id!r}{which}")
     return int(pid)
 
 
