@@ -21,6 +21,7 @@ def named(record: int) -> Named:
 @dataclass
 class SlotState:
     blocked: bool = True
+    running: int = 0
 
 
 @dataclass
@@ -41,7 +42,11 @@ class Graph:
         return self.slots.get(record, 0)
 
     def slot_state(self, slot: int) -> SlotState:
-        return SlotState(slot not in self.interrupted)
+        running = [record for record, where in self.slots.items() if where == slot]
+        return SlotState(slot not in self.interrupted, running[-1] if running else 0)
+
+    def record_uid(self, record: int) -> int:
+        return record + 100
 
 
 @dataclass

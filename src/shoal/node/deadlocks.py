@@ -36,12 +36,15 @@ class Arena(TaskGraph, Protocol):
     """What is asked of the arena (``shoal._kernel``)."""
 
     def running_slot(self, record: int, uid: int) -> int: ...
+    def record_uid(self, record: int) -> int: ...
     def slot_state(self, slot: int) -> SlotState: ...
 
 
 class SlotState(Protocol):
     @property
     def blocked(self) -> bool: ...
+    @property
+    def running(self) -> int: ...
 
 
 class Community(Node, Protocol):
@@ -131,7 +134,12 @@ class Deadlocks:
 
     def _lives(self, wait: Wait, now_s: float) -> bool:
         told_lately = now_s - wait.told_s < FORGOTTEN_AFTER_S
-        return told_lately and all(self._arena.running_slot(*each) == wait.slot for each in wait.executions)
+        return told_lately and all(self._runs(wait.slot, each) for each in wait.executions)
+
+    def _runs(self, slot: int, execution: Named) -> bool:
+        if self._arena.slot_state(slot).running == execution[0]:
+            return self._arena.record_uid(execution[0]) == execution[1]
+        return self._arena.running_slot(*execution) == slot  # one of several: all that the process counts are looked at
 
     def _look(self, now_s: float) -> Standstill:
         """Waits that end only if somebody acts, looked at a moment ago at the latest."""
