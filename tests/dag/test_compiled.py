@@ -3,13 +3,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 import shoal
-from shoal.dag import InputNode, MultiOutputNode
+from shoal.dag import DAGContext, InputNode, MultiOutputNode
 from shoal.exceptions import RayCgraphCapacityExceeded, RayChannelError, RayChannelTimeoutError
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -267,3 +268,52 @@ def test_what_cannot_be_compiled_is_named() -> None:
             node.with_tensor_transport("nccl")
         with pytest.raises(ValueError, match="_max_inflight_executions must be > 0, but got _max_inflight_executions=0"):
             node.experimental_compile(_max_inflight_executions=0)
+
+
+def test_overlapping_gpu_communication_is_refused_also_as_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DAGContext.get_current(), "overlap_gpu_communication", True)
+    with InputNode() as inp:
+        graph = Worker.remote().echo.bind(inp)
+    with pytest.raises(NotImplementedError, match="overlap_gpu_communication=True"):
+        graph.experimental_compile()
+
+
+def test_tensors_travel_through_shared_memory() -> None:
+    left, right = Worker.remote(), Worker.remote()
+    with InputNode() as inp:
+        passed = left.echo.bind(inp).with_tensor_transport()
+        graph = right.echo.bind(passed).with_tensor_transport("shm", device="cpu")
+    compiled = graph.experimental_compile()
+    array = np.arange(100_000)
+    assert np.array_equal(shoal.get(compiled.execute(array)), array)
+    compiled.teardown()
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "reason"),
+    [
+        ({"transport": "pigeon"}, ValueError, "transport must be one of"),
+        ({"device": "tpu"}, ValueError, "device must be one of"),
+        ({"transport": "nccl"}, NotImplementedError, "transport='nccl'"),
+        ({"transport": object}, NotImplementedError, "transport="),
+        ({"device": "cuda"}, NotImplementedError, "device='cuda'"),
+        ({"_static_shape": True}, NotImplementedError, "_static_shape=True"),
+    ],
+)
+def test_transports_that_are_not_there_are_named(asked: dict[str, Any], error: type[Exception], reason: str) -> None:
+    with InputNode() as inp:
+        node = Worker.remote().echo.bind(inp)
+    with pytest.raises(error, match=re.escape(reason)):
+        node.with_tensor_transport(**asked)
+
+
+def test_results_of_graphs_are_not_read_together_with_objects() -> None:
+    with InputNode() as inp:
+        compiled = Worker.remote().echo.bind(inp).experimental_compile()
+    result = compiled.execute(1)
+    with pytest.raises(ValueError, match="results of compiled graphs must not be mixed with object references"):
+        shoal.get([result, shoal.put(2)])
+    with pytest.raises(ValueError, match="must not be mixed"):
+        shoal.get([shoal.put(2), result])
+    assert shoal.get(result) == 1
+    compiled.teardown()

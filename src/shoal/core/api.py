@@ -37,6 +37,8 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
         )
     for ref in refs:
         if not is_ref(ref):
+            if any(hasattr(type(each), "__shoal_get__") for each in refs):
+                raise ValueError(f"results of compiled graphs must not be mixed with object references, but got {refs!r}")
             raise TypeError(f"Attempting to call `get` on the value {ref!r}, which is not a shoal.ObjectRef.")
     return session.current_engine().get(refs, timeout_s)
 

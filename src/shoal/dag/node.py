@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from shoal.dag.compiled import CompiledDAG
     from shoal.dag.input_node import Input
 
+_SHARED_MEMORY = ("auto", "shm")
+_TRANSPORTS = (*_SHARED_MEMORY, "nccl", "accelerator")
+_AS_IT_IS = ("default", "cpu")
+_DEVICES = (*_AS_IT_IS, "gpu", "cuda")
+
 
 class DAGNode:
     """A step of a graph. ``execute`` runs it and everything it depends on."""
@@ -53,9 +58,12 @@ class DAGNode:
         exist yet (``Class.bind()``).
         """
         from shoal.dag.compiled import CompiledDAG, CompileOptions
+        from shoal.dag.context import DAGContext
 
+        if _overlap_gpu_communication is None:
+            _overlap_gpu_communication = DAGContext.get_current().overlap_gpu_communication
         if _overlap_gpu_communication:
-            raise NotImplementedError("_overlap_gpu_communication=True: compiled graphs do not move tensors between GPUs yet")
+            raise NotImplementedError("overlap_gpu_communication=True: compiled graphs do not move tensors between GPUs yet")
         if _default_communicator not in (None, "create"):
             raise NotImplementedError(f"_default_communicator={_default_communicator!r}: there are no communicators yet")
         options = CompileOptions.of(
@@ -63,11 +71,28 @@ class DAGNode:
         )
         return CompiledDAG(self, options)
 
-    def with_tensor_transport(self, transport: Any = "auto", device: Any = "default") -> DAGNode:
-        """Not supported yet: raises NotImplementedError."""
-        raise NotImplementedError(
-            f"with_tensor_transport({transport!r}): compiled graphs move values through shared memory only"
-        )
+    def with_tensor_transport(
+        self, transport: Any = "auto", device: str = "default", _static_shape: bool = False, _direct_return: bool = False
+    ) -> DAGNode:
+        """Says how the tensors that this node gives are to travel; returns the node.
+
+        ``"auto"`` and ``"shm"`` are what compiled graphs do anyway: tensors travel through shared memory, and stay on their
+        ``device`` (``"default"``) or are on the CPU already (``"cpu"``). Raises NotImplementedError for transports between GPUs
+        (``"nccl"``, ``"accelerator"``, a communicator), for the devices ``"gpu"`` and ``"cuda"``, and for ``_static_shape`` and
+        ``_direct_return``, which speed such transports up; ValueError for other words.
+        """
+        if device not in _DEVICES:
+            raise ValueError(f"device must be one of {_DEVICES}, but got device={device!r}")
+        if isinstance(transport, str) and transport.lower() not in _TRANSPORTS:
+            raise ValueError(f"transport must be one of {_TRANSPORTS} or a communicator, but got transport={transport!r}")
+        asked = {"transport": transport, "device": device, "_static_shape": _static_shape, "_direct_return": _direct_return}
+        for name, value in asked.items():
+            if (value.lower() if isinstance(value, str) else value) not in (*_SHARED_MEMORY, *_AS_IT_IS, False):
+                raise NotImplementedError(
+                    f"with_tensor_transport() does not support {name}={value!r}: compiled graphs move tensors through shared "
+                    "memory only"
+                )
+        return self
 
     def get_args(self) -> tuple[Any, ...]:
         """The bound positional arguments."""
