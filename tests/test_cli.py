@@ -119,3 +119,16 @@ def test_stop_leaves_the_sessions_of_running_programs_alone(temporary: Path) -> 
         assert "of a running program" in command("status", temporary=temporary).stdout
         assert command("stop", temporary=temporary).stdout == "No node was running.\n"
         assert shoal.get(shoal.remote(abs).remote(-7)) == 7
+
+
+def test_who_asks_for_a_dashboard_is_told_that_there_is_none_and_gets_a_node(temporary: Path) -> None:
+    asked = ["--include-dashboard=true", "--dashboard-host=0.0.0.0", "--dashboard-port=8265"]
+    started = command("start", "--head", "--num-cpus=1", *asked, temporary=temporary)
+    try:
+        assert started.returncode == 0, started.stderr
+        assert "Shoal has no dashboard, so --dashboard-port=8265 starts none" in started.stderr
+        assert started.stderr.count("Shoal has no dashboard") == len(asked)
+    finally:
+        command("stop", temporary=temporary)
+    quiet = command("status", "--include-dashboard=false", temporary=temporary)
+    assert "dashboard" not in quiet.stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,7 +41,6 @@ CLUSTER_OPTIONS = (
     "dashboard-agent-grpc-port",
     "dashboard-agent-listen-port",
     "dashboard-grpc-port",
-    "dashboard-host",
     "gcs-server-port",
     "metrics-export-port",
     "node-ip-address",
@@ -53,7 +53,13 @@ CLUSTER_OPTIONS = (
     "worker-port-list",
 )
 # Ports of a cluster, too; 0 says that none is wanted in particular, and a local node opens none.
-PORT_OPTIONS = ("port", "dashboard-port", "min-worker-port", "max-worker-port")
+PORT_OPTIONS = ("port", "min-worker-port", "max-worker-port")
+# Programs that want a dashboard for their users' sake still run: they are told that there is none.
+DASHBOARD_OPTIONS = {
+    "include-dashboard": click.BOOL,
+    "dashboard-host": click.STRING,
+    "dashboard-port": click.IntRange(0, 65535),
+}
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,11 @@ def _refuse_port(context: click.Context, parameter: click.Parameter, value: int 
         raise click.UsageError(
             f"{parameter.opts[0]} must be 0: a local node opens no port, but got {parameter.opts[0]}={value}"
         )
+
+
+def _warn_of_dashboard(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    if value:
+        click.echo(f"Shoal has no dashboard, so {parameter.opts[0]}={value} starts none: see 'python -m shoal list'.", err=True)
 
 
 def _json_object(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -150,6 +161,8 @@ def _filters(context: click.Context, parameter: click.Parameter, values: tuple[s
 def _with_refused_options(command: Any) -> Any:
     for name in reversed(CLUSTER_OPTIONS):
         command = click.option(f"--{name}", hidden=True, expose_value=False, callback=_refuse_cluster_option)(command)
+    for name, kind in DASHBOARD_OPTIONS.items():
+        command = click.option(f"--{name}", type=kind, hidden=True, expose_value=False, callback=_warn_of_dashboard)(command)
     for name in reversed(PORT_OPTIONS):
         command = click.option(f"--{name}", type=int, hidden=True, expose_value=False, callback=_refuse_port)(command)
     return command
@@ -226,13 +239,17 @@ def status() -> None:
 @_with_refused_options
 def stop(force: bool) -> None:
     """End the nodes of this user that stand alone, with everything that runs in them."""
-    daemons = [session.daemon for session in sessions(session_root(None)) if session.daemon is not None]
+    standing = {session.folder: session.daemon for session in sessions(session_root(None)) if session.daemon is not None}
+    daemons = list(standing.values())
     for daemon in daemons:
         (daemon.kill if force else daemon.terminate)()
     _, alive = psutil.wait_procs(daemons, timeout=STOP_LIMIT_S)
     for daemon in alive:
         daemon.kill()
     psutil.wait_procs(alive, timeout=STOP_LIMIT_S)
+    for folder, daemon in standing.items():
+        if not daemon.is_running():  # one that was killed, or had hardly started, has left its folder
+            shutil.rmtree(folder, ignore_errors=True)
     click.echo(f"Stopped {len(daemons)} node{'' if len(daemons) == 1 else 's'}." if daemons else "No node was running.")
 
 
