@@ -54,18 +54,14 @@ class Signature(Record):
     def of(cls, function: Callable[..., Any], *, skip_first: bool = False) -> Signature:
         """The signature of ``function``; without its first parameter (``self``) when ``skip_first``.
 
-        A callable that has none to show (some built-ins) accepts everything. Raises ValueError when ``skip_first`` and there
-        is no parameter to skip."""
+        A callable that has none to show (some built-ins) accepts everything. A function of a class that takes no ``self`` is
+        for calls by the class: as a method it takes nothing, and fails where it is called."""
         try:
             found = list(signature_of(function).parameters.values())
         except (ValueError, TypeError):
             return ANYTHING
-        if skip_first:
-            if not found:
-                name = getattr(function, "__name__", repr(function))
-                raise ValueError(f"Methods must take a 'self' argument, but the method '{name}' does not have one.")
-            if found[0].kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
-                found = found[1:]
+        if skip_first and found and found[0].kind in _POSITIONAL:
+            found = found[1:]
         return cls.from_parameters(
             tuple(Parameter(each.name, int(each.kind), each.default is not inspect.Parameter.empty) for each in found)
         )
