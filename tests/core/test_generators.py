@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+from typing import Any
 
 import pytest
 from fake_engine import FakeEngine, FakeStream
@@ -65,3 +66,10 @@ def test_a_dynamic_generator_can_be_read_again(engine: FakeEngine) -> None:
     refs = [shoal.put(1), shoal.put(2)]
     dynamic = DynamicObjectRefGenerator(refs)
     assert list(dynamic) == list(dynamic) == refs and len(dynamic) == 2 and dynamic[1] is refs[1]
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("asend", (None,)), ("athrow", (None,)), ("aclose", ())])
+def test_asynchronous_generator_methods_are_not_there_either(name: str, arguments: tuple[Any, ...]) -> None:
+    generator = ObjectRefGenerator(FakeStream([]))
+    with pytest.raises(NotImplementedError, match=rf"gen\.{name}"):
+        asyncio.run(getattr(generator, name)(*arguments))

@@ -29,7 +29,7 @@ def test_nothing_given_means_a_private_session() -> None:
         ({"num_cpus": -1}, ValueError, "num_cpus must be >= 0, but got num_cpus=-1"),
         ({"num_cpus": "2"}, TypeError, "num_cpus"),
         ({"resources": {"CPU": 1}}, ValueError, "num_cpus"),
-        ({"labels": {"ray.io/x": "a"}}, ValueError, "cannot start with the prefix"),
+        ({"labels": {"a b": "c"}}, ValueError, "Invalid label key"),
         ({"object_store_memory": 1000}, ValueError, "object_store_memory must be >= 78643200"),
         ({"namespace": ""}, ValueError, "not a valid namespace"),
         ({"namespace": 3}, TypeError, "namespace must be None or a string"),
@@ -148,3 +148,10 @@ def test_a_hook_may_change_the_environment_of_every_job(monkeypatch: pytest.Monk
     monkeypatch.setenv("RAY_RUNTIME_ENV_HOOK", "with_variable")
     with pytest.raises(ValueError, match=r"a function like package.module.name, but got 'with_variable'"):
         InitOptions.from_keywords()
+
+
+def test_labels_of_the_system_can_be_given_but_for_the_nodes_id() -> None:
+    labels = {"ray.io/node-group": "g", "zone": "a"}
+    assert InitOptions.from_keywords(labels=labels).labels == labels
+    with pytest.warns(UserWarning, match=r"ray\.io/node-id is the node's own"):
+        InitOptions.from_keywords(labels={"ray.io/node-id": "mine"})

@@ -260,3 +260,9 @@ def test_options_pickle_as_what_was_given() -> None:
     options = ActorOptions.from_keywords(num_cpus=2, runtime_env={"env_vars": {"A": "1"}}, name="n")
     assert pickle.loads(pickle.dumps(options)) == options
     assert len(pickle.dumps(CallOptions())) < 100
+
+
+@pytest.mark.parametrize("options", [TaskOptions, CallOptions])
+def test_a_dynamic_generator_is_deprecated(options: Any) -> None:
+    with pytest.warns(DeprecationWarning, match="num_returns='streaming'"):
+        assert options.from_keywords(num_returns="dynamic").num_returns == "dynamic"

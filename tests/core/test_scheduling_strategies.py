@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 import shoal
+from shoal.core.labels import matches
 from shoal.core.scheduling_strategies import (
     DoesNotExist,
     Exists,
@@ -80,3 +81,17 @@ def test_strategies_are_options_and_print_themselves() -> None:
         assert type(strategy).__name__ in repr(strategy)
         function = shoal.remote(scheduling_strategy=strategy)(lambda: 1)
         assert function._options.scheduling_strategy is strategy
+
+
+def test_a_nodes_id_is_a_string_or_an_id() -> None:
+    with pytest.raises(TypeError, match="node_id must be a hex string or a NodeID, but got node_id=3"):
+        NodeAffinitySchedulingStrategy(3, soft=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("labels", [{}, {"zone": "a"}, {"zone": ""}, {"zone": "b", "gpu": "x"}])
+@pytest.mark.parametrize(
+    "match", [In("a"), In("a", "b"), In(""), In("a,b"), In("*"), NotIn("a"), NotIn("a,b"), Exists(), DoesNotExist()]
+)
+def test_a_strategys_selector_accepts_the_same_nodes(match: Any, labels: dict[str, str]) -> None:
+    strategy = NodeLabelSchedulingStrategy({"zone": match})
+    assert matches(strategy.hard_selector(), labels) is strategy.accepts(labels)

@@ -83,6 +83,15 @@ class ObjectRefGenerator:
     def close(self) -> None:
         raise NotImplementedError("`gen.close` is not supported.")
 
+    async def asend(self, value: object) -> None:
+        raise NotImplementedError("`gen.asend` is not supported.")
+
+    async def athrow(self, value: object) -> None:
+        raise NotImplementedError("`gen.athrow` is not supported.")
+
+    async def aclose(self) -> None:
+        raise NotImplementedError("`gen.aclose` is not supported.")
+
     def __repr__(self) -> str:
         return f"ObjectRefGenerator({self.completed().hex()})"
 

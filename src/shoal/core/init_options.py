@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from shoal.core import option_rules as rules
-from shoal.core.labels import check_labels
+from shoal.core.labels import NODE_ID_LABEL, check_labels
 from shoal.core.record import Record
 
 if TYPE_CHECKING:
@@ -224,7 +224,11 @@ def _memory(name: str, value: Any) -> int:
 
 def _node_labels(name: str, value: Any) -> dict[str, str]:
     rules.require_type(name, value, (dict,))
-    return check_labels(value)
+    if NODE_ID_LABEL in value:
+        warnings.warn(
+            f"the label {NODE_ID_LABEL} is the node's own: {name}={value!r} does not change it", UserWarning, stacklevel=5
+        )
+    return check_labels(value, allow_reserved=True)
 
 
 def _job_environment(name: str, value: Any) -> RuntimeEnv:

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 NAME_LENGTH_MAX = 63
 PREFIX_LENGTH_MAX = 253
 RESERVED_PREFIX = "ray.io/"
+NODE_ID_LABEL = "ray.io/node-id"
+
+ANY_VALUE = "*"
+"""In a selector that the system has made: the label is there. No label has this value."""
+NO_VALUE = "/"
+"""In such a selector: stands for a value that no label can have."""
 
 _NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?")
 _PREFIX = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
@@ -56,12 +62,10 @@ def parse_selector_value(selector: object, key: str) -> tuple[bool, tuple[str, .
     """``(negated, accepted values)`` of one selector entry. Raises ValueError when it is malformed."""
     if not isinstance(selector, str):
         raise ValueError(f"Invalid label selector value of {key!r}: it must be a string, but got {selector!r}")
-    negated = selector.startswith("!")
-    body = selector[1:] if negated else selector
-    membership = _MEMBERSHIP.fullmatch(body)
-    values = tuple(part.strip() for part in membership.group(1).split(",")) if membership else (body,)
+    negated, values = _taken_apart(selector)
+    is_membership = selector.endswith(")")
     for value in values:
-        if (value and not _is_name(value)) or (membership and not value):
+        if not is_label_value(value) or (is_membership and not value):
             raise ValueError(
                 f"Invalid label selector value `{selector}` of {key!r}: "
                 f"it must be 'v', '!v', 'in(a,b)' or '!in(a,b)', each value {_VALUE_RULE}"
@@ -98,10 +102,23 @@ def check_fallback_strategy(strategy: Sequence[Any]) -> tuple[dict[str, str], ..
 def matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     """Whether a node with ``labels`` satisfies every entry of a checked ``selector``."""
     for key, entry in selector.items():
-        negated, values = parse_selector_value(entry, key)
-        if (labels.get(key) in values) == negated:
+        negated, values = _taken_apart(entry)
+        accepted = key in labels if values == (ANY_VALUE,) else labels.get(key) in values
+        if accepted == negated:
             return False
     return True
+
+
+def is_label_value(text: str) -> bool:
+    """Whether a label can have this value."""
+    return not text or _is_name(text)
+
+
+def _taken_apart(selector: str) -> tuple[bool, tuple[str, ...]]:
+    negated = selector.startswith("!")
+    body = selector[1:] if negated else selector
+    membership = _MEMBERSHIP.fullmatch(body)
+    return negated, tuple(part.strip() for part in membership.group(1).split(",")) if membership else (body,)
 
 
 def _is_name(text: str) -> bool:

@@ -4,6 +4,7 @@ it raises TypeError for a wrong type and ValueError for a wrong value, quoting b
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +164,8 @@ def num_returns(name: str, value: Any) -> int | str | None:
     if isinstance(value, str):
         if value not in ("streaming", "dynamic"):
             raise ValueError(f"num_returns must be an integer >= 0, 'streaming' or 'dynamic', but got num_returns={value!r}")
+        if value == "dynamic":
+            warnings.warn("num_returns='dynamic' is deprecated: use num_returns='streaming'", DeprecationWarning, stacklevel=7)
         return value
     if value is not None and value < 0:
         raise ValueError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from shoal.core.ids import NodeID
+from shoal.core.labels import ANY_VALUE, NO_VALUE, is_label_value
 
 if TYPE_CHECKING:
     from shoal.core.placement_group import PlacementGroup
@@ -42,11 +43,13 @@ class PlacementGroupSchedulingStrategy:
 class NodeAffinitySchedulingStrategy:
     """Runs on the node ``node_id`` (hex); with ``soft`` elsewhere if that node is gone or can never run it.
 
-    Raises ValueError when ``node_id`` is not a node's id."""
+    Raises TypeError for a ``node_id`` of another type, ValueError when it is not a node's id."""
 
     def __init__(
         self, node_id: str | NodeID, soft: bool, _spill_on_unavailable: bool = False, _fail_on_unavailable: bool = False
     ) -> None:
+        if not isinstance(node_id, (str, NodeID)):
+            raise TypeError(f"node_id must be a hex string or a NodeID, but got node_id={node_id!r}")
         self.node_id = node_id if isinstance(node_id, str) else node_id.hex()
         self.soft = soft
         self._spill_on_unavailable = _spill_on_unavailable
@@ -107,6 +110,10 @@ class NodeLabelSchedulingStrategy:
         """Whether a node with ``labels`` satisfies ``hard``."""
         return all(label_matches(labels, key, match) for key, match in self.hard.items())
 
+    def hard_selector(self) -> dict[str, str]:
+        """``hard`` as a label selector."""
+        return {key: _as_selector(match) for key, match in self.hard.items()}
+
     def prefers(self, labels: Mapping[str, str]) -> bool:
         """Whether a node with ``labels`` satisfies ``soft`` too."""
         return all(label_matches(labels, key, match) for key, match in self.soft.items())
@@ -124,6 +131,13 @@ def label_matches(labels: Mapping[str, str], key: str, match: LabelMatch) -> boo
     if isinstance(match, NotIn):
         return labels.get(key) not in match.values
     return (key in labels) == isinstance(match, Exists)
+
+
+def _as_selector(match: LabelMatch) -> str:
+    if isinstance(match, (Exists, DoesNotExist)):
+        return ANY_VALUE if isinstance(match, Exists) else f"!{ANY_VALUE}"
+    values = [value if is_label_value(value) else NO_VALUE for value in match.values]
+    return f"{'' if isinstance(match, In) else '!'}in({','.join(values)})"
 
 
 def _checked_values(operator: str, values: tuple[Any, ...]) -> list[str]:

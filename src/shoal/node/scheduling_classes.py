@@ -100,3 +100,5 @@ class ClassTable:
             selectors = [request.label_selector, *request.fallback_label_selectors]
             if not any(self._matches(selector, self._labels) for selector in selectors):
                 raise Refused("infeasible", f"no node matches label_selector={request.label_selector}")
+        if not self._matches(request.node_labels, self._labels):
+            raise Refused("infeasible", f"no node has labels that the strategy demands: {request.node_labels}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import os
@@ -16,7 +17,14 @@ import pytest
 import shoal
 from shoal import exceptions
 from shoal.util.placement_group import placement_group, placement_group_table, remove_placement_group
-from shoal.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from shoal.util.scheduling_strategies import (
+    DoesNotExist,
+    Exists,
+    In,
+    NodeLabelSchedulingStrategy,
+    NotIn,
+    PlacementGroupSchedulingStrategy,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -195,6 +203,27 @@ def test_what_can_never_run_fails() -> None:
 # -- objects
 
 
+@pytest.mark.parametrize(
+    ("hard", "runs"),
+    [
+        ({"ray.io/node-id": Exists()}, True),
+        ({"ray.io/node-id": DoesNotExist()}, False),
+        ({"zone": DoesNotExist(), "rack": NotIn("7", "a,b")}, True),
+        ({"zone": Exists()}, False),
+        ({"zone": In("a")}, False),
+        ({}, True),
+    ],
+)
+def test_labels_that_a_strategy_demands_decide_whether_work_can_run(hard: dict[str, Any], runs: bool) -> None:
+    strategy = NodeLabelSchedulingStrategy(hard, soft={"zone": In("b")})
+    ref = add.options(scheduling_strategy=strategy).remote(1)
+    if runs:
+        assert shoal.get(ref) == 1
+    else:
+        with pytest.raises(exceptions.TaskUnschedulableError, match="labels"):
+            shoal.get(ref)
+
+
 def test_wait_keeps_the_order() -> None:
     refs = [add.remote(number) for number in range(3)]
     shoal.get(refs)
@@ -333,6 +362,35 @@ def test_an_actor_can_leave() -> None:
         shoal.get(counter.leave.remote())
     with pytest.raises(exceptions.ActorDiedError):
         shoal.get(counter.add.remote())
+
+
+@pytest.mark.parametrize("max_concurrency", [1, 2])
+def test_an_actor_that_catches_its_own_exit_ends_all_the_same(max_concurrency: int) -> None:
+    @shoal.remote(max_restarts=-1, max_concurrency=max_concurrency)
+    class Stubborn:
+        def leave(self) -> str:
+            with contextlib.suppress(BaseException):
+                shoal.actor.exit_actor()
+            return "still here"
+
+    stubborn = Stubborn.remote()
+    assert shoal.get(stubborn.leave.remote()) == "still here"
+    with pytest.raises(exceptions.ActorDiedError):
+        shoal.get(stubborn.leave.remote())
+
+
+def test_an_actor_whose_constructor_catches_its_own_exit_ends_all_the_same() -> None:
+    @shoal.remote(max_restarts=-1)
+    class Stubborn:
+        def __init__(self) -> None:
+            with contextlib.suppress(BaseException):
+                shoal.actor.exit_actor()
+
+        def call(self) -> None: ...
+
+    stubborn = Stubborn.remote()
+    with pytest.raises(exceptions.ActorDiedError):
+        shoal.get([stubborn.call.remote() for _ in range(2)])
 
 
 def test_an_actor_that_crashes_is_restarted() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import shoal
 from shoal import _kernel, exceptions
+from shoal.core.native import long_waits
 
 
 @pytest.fixture(autouse=True)
@@ -174,3 +175,9 @@ def test_an_address_and_inline_do_not_go_together() -> None:
     shoal.shutdown()
     with pytest.raises(ValueError, match="inline"):
         shoal.init("auto", inline=True)
+
+
+def test_a_long_wait_for_a_thread_of_an_actor_is_not_given_up() -> None:
+    waiting = shoal.put(1)
+    long_waits.tell([(waiting.record, waiting.uid)], 1)  # raised once, half a second into any wait
+    assert shoal.get(waiting) == 1

@@ -346,6 +346,11 @@ class _ActorHandlers(InlineHandlers):
         super().__init__(lambda call: bound_method(actor.instance, call), actor.place, dispatcher)
         self._actor = actor
 
+    def execute(self, task: Task) -> None:
+        super().execute(task)
+        if self.place.should_exit:  # the method may have caught what exit_actor() raises
+            self._actor.left()
+
     def leave_actor(self, task: Task, error: ActorExit) -> None:
         self._actor.leave(task, error)
 

@@ -146,6 +146,9 @@ class InlineControl:
         rows: list[dict[str, messages.Cell]] = getattr(self, f"_{message.kind}_rows")()
         return messages.Rows(rows[: message.limit], len(rows))
 
+    def _still_waiting(self, message: messages.StillWaiting) -> None:
+        """Nothing is known of what the threads of one process wait for, so a wait is never given up."""
+
     def _tasks_rows(self) -> list[dict[str, messages.Cell]]:
         runner = record_rows.Runner(self._node.worker_id.hex(), os.getpid())
         actors = {actor.info().actor_id: runner for actor in self._dispatcher.actors()}
@@ -230,4 +233,5 @@ _HANDLERS: dict[type, Callable[[InlineControl, Any], Any]] = {
     messages.KeyValueList: InlineControl._kv_list,
     messages.KeyValueExists: InlineControl._kv_exists,
     messages.ListState: InlineControl._list_state,
+    messages.StillWaiting: InlineControl._still_waiting,
 }

@@ -87,6 +87,8 @@ class Scheduling:
         selectors = [request.label_selector, *request.fallback_label_selectors]
         if request.label_selector and not any(labels.matches(selector, self._labels) for selector in selectors):
             raise refused("infeasible", f"this node's labels {self._labels} match none of {selectors}")
+        if not labels.matches(request.node_labels, self._labels):
+            raise refused("infeasible", f"this node's labels {self._labels} are not what is demanded: {request.node_labels}")
         place, pools = "this node", [self.resources]
         if request.placement_group:
             group = self.group(request.placement_group)

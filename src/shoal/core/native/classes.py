@@ -173,9 +173,7 @@ def _placement(strategy: Any, group: ChosenGroup | None) -> dict[str, Any]:
     if isinstance(strategy, NodeAffinitySchedulingStrategy):
         return {"strategy": "NODE_AFFINITY", "node_id": strategy.node_id, "soft": strategy.soft}
     if isinstance(strategy, NodeLabelSchedulingStrategy):
-        raise NotImplementedError(
-            "NodeLabelSchedulingStrategy needs more than one node, which is not supported yet: use label_selector instead"
-        )
+        return {"node_labels": strategy.hard_selector()}  # what it would prefer makes no difference on one node
     return {"strategy": strategy} if strategy == "SPREAD" else {}
 
 

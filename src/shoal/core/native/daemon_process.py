@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from shoal.core import native_threads
 from shoal.core.birth_marks import PLACEHOLDERS
+from shoal.core.labels import NODE_ID_LABEL
 from shoal.core.native import session_folder
 from shoal.core.native.daemon_log import last_words, log_path
 from shoal.core.record import Record
@@ -193,7 +194,7 @@ def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, An
         "cores": cores,
         "initial_workers": max(0, min(cores, 2, int(cpus))),
         "resources": {name: amount for name, amount in resources.items() if amount or name == "CPU"},
-        "labels": {"ray.io/node-id": node_id, **(options.labels or {})},
+        "labels": {**(options.labels or {}), NODE_ID_LABEL: node_id},
         "node_id": node_id,
         "node_name": options.node_name or "127.0.0.1",
         "devices": {"GPU": gpus} if gpu_count else {},

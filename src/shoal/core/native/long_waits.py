@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import threading
 
 from shoal import _kernel, exceptions
@@ -11,6 +13,8 @@ from shoal.core.native import context
 from shoal.core.native.control import RequestFailed
 from shoal.core.native.engine import NativeEngine
 from shoal.core.native.messages import StillWaiting
+
+logger = logging.getLogger("shoal")
 
 OWN_THREADS = "shoal-"
 """Names of threads that do nothing by themselves begin so."""
@@ -40,6 +44,15 @@ def is_alone() -> bool:
     return all(thread is main or thread.name.startswith(OWN_THREADS) for thread in threading.enumerate())
 
 
+@functools.cache
+def _warn_of_stopped_loop() -> None:
+    """Once in a process."""
+    logger.warning(
+        "A method of an async actor waits in get() or wait(), which stops its event loop: no other call goes on meanwhile. "
+        "Await the reference instead, or asyncio.gather() of several."
+    )
+
+
 def _told(awaited: list[tuple[int, int]], need: int) -> StillWaiting | None:
     """Who waits; None: a thread of which nobody is told, because whatever it belongs to may go on meanwhile."""
     process, record = context.process, _kernel.current_record()
@@ -53,5 +66,6 @@ def _told(awaited: list[tuple[int, int]], need: int) -> StillWaiting | None:
     stopped = process.stopped_loop()
     if stopped is None:
         return None
+    _warn_of_stopped_loop()
     mailbox, executions = stopped
     return StillWaiting(0, 0, awaited, need, mailbox, executions, blocks_loop=True, is_alone=is_alone())

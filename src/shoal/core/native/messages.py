@@ -51,7 +51,7 @@ class RegisterClass(Message):
     meet it.
 
     ``strategy``: "DEFAULT", "SPREAD", "NODE_AFFINITY" (``node_id`` hex, ``soft``). ``placement_group`` empty: none.
-    ``runtime_env`` is JSON with sorted keys, "" for none."""
+    ``node_labels``: a selector that holds besides the others. ``runtime_env`` is JSON with sorted keys, "" for none."""
 
     resources: dict[str, float]
     label_selector: dict[str, str] = {}
@@ -62,6 +62,7 @@ class RegisterClass(Message):
     placement_group: bytes = b""
     bundle_index: int = -1
     runtime_env: str = ""
+    node_labels: dict[str, str] = {}
 
 
 class CreateActor(Message):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from shoal import _kernel
 from shoal.core import native_threads
+from shoal.core.actor_exit import ActorExit
 from shoal.core.native import context
 from shoal.core.native.actors import DEFAULT_GROUP
 from shoal.core.native.execution import LEFT_STATUS, leave, left_error
@@ -39,6 +40,9 @@ def serve(handlers: Handlers, queues: dict[str, int], spec: ClassSpec, options: 
     leaving = _Leaving(list(queues.values()))
     if threads:
         context.process.leave_threads = leaving
+    context.process.on_exit_requested = leaving.begin
+    if context.process.should_exit:  # the constructor has called exit_actor(), and caught what that raises
+        leaving.begin()
     _kernel.run(queues[DEFAULT_GROUP], handlers, True)
     for thread in threads:
         thread.join()
@@ -52,6 +56,10 @@ class _Leaving:
     def __init__(self, queues: list[int]) -> None:
         self._queues = queues
         self.begun = False
+
+    def begin(self) -> None:
+        """Somebody has called ``exit_actor()``. The method may catch what that raises: the actor ends after it all the same."""
+        self(ActorExit("exit_actor() is called."))
 
     def __call__(self, error: BaseException) -> bool:
         self.begun = True
