@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.tune.simulation import play
 
@@ -23,6 +25,7 @@ from shoal.tune.execution.events import (
 )
 from shoal.tune.experiment import Trial
 from shoal.tune.run_config import CheckpointConfig
+from shoal.tune.search import Searcher, SearchGenerator
 
 
 class Steps(tune.Trainable):
@@ -165,3 +168,29 @@ def test_trials_cost_the_controller_less_than_two_ms_each(make_controller) -> No
     started = time.process_time()
     play(controller, lambda config, iteration: config["x"], iterations=1, checkpoints=False)
     assert (time.process_time() - started) / 2000 < 0.002
+
+
+class SaysNothing(Searcher):
+    """Suggests nothing so many times, then one configuration, then ends."""
+
+    def __init__(self, silent: int) -> None:
+        super().__init__(metric="score", mode="max")
+        self.silent = silent
+        self.asked = 0
+
+    def suggest(self, trial_id: str) -> Any:
+        self.asked += 1
+        if self.asked <= self.silent:
+            return None
+        return {"x": 1} if self.asked == self.silent + 1 else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """Learns nothing."""
+
+
+def test_a_searcher_that_says_nothing_for_a_while_is_asked_again(make_controller) -> None:
+    controller = make_controller({}, search_alg=SearchGenerator(SaysNothing(20)), experiment={"num_samples": 5})
+    assert play(controller, lambda config, iteration: 1.0, 1) and len(controller.get_trials()) == 1
+    controller = make_controller({}, search_alg=SearchGenerator(SaysNothing(10**9)), experiment={"num_samples": 5})
+    with pytest.raises(tune.TuneError, match="SaysNothing suggests no configuration although no trial is running"):
+        controller.fill()

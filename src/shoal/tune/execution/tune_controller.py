@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 _COUNTERS = (TRAINING_ITERATION, "time_total_s", "timesteps_total", "episodes_total")
 _PENDING_AHEAD = 200
+_ASKED_MAX = 100
 _RUNNING_MAX = 1000
 _WITHOUT_RESOURCES_MAX = 64
 
@@ -289,8 +290,11 @@ class TuneController:
         if forgotten is not None:
             self._start(forgotten)
             return True
-        if self.search_alg.is_finished():
-            return False
+        for _ in range(_ASKED_MAX):  # a searcher may draw what it has drawn before, and then say nothing
+            if self.search_alg.is_finished():
+                return False
+            if self._make_one():
+                return True
         raise TuneError(
             f"{type(getattr(self.search_alg, 'searcher', self.search_alg)).__name__} suggests no configuration although no "
             f"trial is running; {len(self._trials)} trials were made so far"
