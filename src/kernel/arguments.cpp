@@ -168,8 +168,8 @@ bool encode_args(u32 i, PyObject* const* args, Py_ssize_t positional, PyObject* 
   }
   std::memcpy(to, &h, sizeof h);
   u32* lists_at = reinterpret_cast<u32*>(to + sizeof h);
-  std::memcpy(lists_at, w.dependencies.data(), 4ull * h.dependencies);
-  std::memcpy(lists_at + h.dependencies, w.nested.data(), 4ull * h.nested);
+  std::copy(w.dependencies.begin(), w.dependencies.end(), lists_at);
+  std::copy(w.nested.begin(), w.nested.end(), lists_at + h.dependencies);
   std::memcpy(to + sizeof h + lists, w.items.data(), w.items.size());
   r.args_size = u32(total);
   r.flags |= kArgsHeld;
