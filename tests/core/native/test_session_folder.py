@@ -79,6 +79,13 @@ def test_the_folder_of_a_driver_that_was_reaped_is_abandoned_too(abandoned: tupl
     assert session_folder.remove_abandoned(folder, [spill], program.pid, patience_s=0)
 
 
+def test_the_folder_of_a_daemon_that_died_while_it_started_is_abandoned_too(tmp_path: Path, zombie: int) -> None:
+    folder = str(tmp_path / f"session_x_{zombie}")
+    spill = session_folder.make(folder)
+    assert session_folder.remove_abandoned(folder, [spill], zombie, patience_s=0)
+    assert not os.path.exists(folder)
+
+
 def test_the_folder_of_a_living_driver_stays(abandoned: tuple[str, str]) -> None:
     folder, spill = abandoned
     assert not session_folder.remove_abandoned(folder, [spill], os.getpid(), patience_s=0)

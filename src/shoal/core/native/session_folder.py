@@ -131,7 +131,7 @@ def remove_abandoned(folder: str, spill_folders: Sequence[str], driver_pid: int,
     """For who outlives the daemon: removes the folder if the driver is gone too, or goes within ``patience_s``. Whether it did.
 
     A driver that lives removes the folder itself, after it has looked for the daemon's last words. Raises as :func:`remove`."""
-    if _has_ended(driver_pid, patience_s) and _is_stale(folder):
+    if _has_ended(driver_pid, patience_s) and not _is_locked(folder):
         remove(folder, spill_folders, keep_logs=False)
         return True
     return False
@@ -155,19 +155,25 @@ def _check_ours(folder: str, spill_folders: Sequence[str]) -> None:
 
 
 def _is_stale(folder: str) -> bool:
+    locked = _is_locked(folder)
+    return _maker_is_gone(folder) if locked is None else not locked
+
+
+def _is_locked(folder: str) -> bool | None:
+    """None: there is no lock, since its daemon has not come so far."""
     try:
         fd = os.open(os.path.join(folder, LOCK_NAME), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return _maker_is_gone(folder)  # its daemon has not come so far
+        return None
     except OSError:
-        return False
+        return True
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return False
+        return True
     finally:
         os.close(fd)
-    return True
+    return False
 
 
 def _has_ended(pid: int, patience_s: float) -> bool:
