@@ -141,6 +141,11 @@ class CallOptions(_OptionSet):
             return self.max_task_retries
         return actor.max_task_retries or 0
 
+    def is_told(self, actor: ActorOptions) -> bool:
+        """Whether state lists and timelines show the call. The call and method come before the actor."""
+        given = actor.enable_task_events if self.enable_task_events is None else self.enable_task_events
+        return given is not False
+
     @property
     def retried_exceptions(self) -> RetryExceptions:
         return self.retry_exceptions or False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shoal import _kernel
+from shoal.core.native.calls import UNTOLD
 from shoal.node.brain import Brain
 from shoal.node.events import DeadTaskSeen, QueueSeen, Seen, SlotSeen
 
@@ -27,20 +28,27 @@ def slot_seen(slot: int) -> SlotSeen:
 
 def task_facts(record: int) -> tuple[str, int]:
     """Name and retries left of a task that runs."""
-    return _kernel.record_name(record), _kernel.record_retries(record)
+    return _kernel.record_name(record).removeprefix(UNTOLD), _kernel.record_retries(record)
 
 
 def describe_execution(execution: tuple[int, int]) -> str:
     """Its name, with the process that runs it."""
     slot = _kernel.running_slot(*execution)
-    name = _kernel.record_name(execution[0])
+    name = _kernel.record_name(execution[0]).removeprefix(UNTOLD)
     return f"{name} (pid {_kernel.slot_state(slot).pid})" if slot else name
 
 
 def dead_tasks(tasks: list[Any]) -> list[DeadTaskSeen]:
     return [
         DeadTaskSeen(
-            task.record, task.uid, task.queue, task.retries_left, task.name, task.owner, task.cancelled, task.is_actor_call
+            task.record,
+            task.uid,
+            task.queue,
+            task.retries_left,
+            task.name.removeprefix(UNTOLD),
+            task.owner,
+            task.cancelled,
+            task.is_actor_call,
         )
         for task in tasks
     ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel, exceptions
 from shoal.core.native import context
+from shoal.core.native.calls import UNTOLD
 from shoal.core.native.execution import Handlers, fail
 
 if TYPE_CHECKING:
@@ -78,4 +79,9 @@ class InlineHandlers(Handlers):
         fail(task, exceptions.RaySystemError(f"the task {task.name} raised {error!r} outside of an actor"))
 
     def exit_requested(self, task: Task, error: SystemExit) -> None:
-        fail(task, exceptions.WorkerCrashedError(f"The worker died: the task {task.name} called sys.exit({error.code!r})."))
+        fail(
+            task,
+            exceptions.WorkerCrashedError(
+                f"The worker died: the task {task.name.removeprefix(UNTOLD)} called sys.exit({error.code!r})."
+            ),
+        )

@@ -145,6 +145,7 @@ class Actors:
             retry_exceptions=retried(options.retried_exceptions),
             group=group,
             pauses=backpressure > 0,
+            is_told=options.is_told(state.options),
         )
         retries = options.retry_limit(state.options)
         made = submitter(

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 FUNCTION = "function"
 METHOD = "method"
 CLASS = "class"
+UNTOLD = "\u2060"
+"""Begins the kernel's name of a call whose executions are not told of (``enable_task_events=False``): state lists and timelines
+leave it out. It has no width, where such a name is printed after all."""
 
 
 class Call(Record):
@@ -31,6 +34,12 @@ class Call(Record):
     placement_group: bytes = b""  # of a task
     threads: int = 1  # of a task: its whole CPUs, for libraries that ask how many threads they may use
     pauses: bool = False  # its stream waits for its reader (backpressure)
+    is_told: bool = True  # state lists and timelines show its executions
+
+    @property
+    def told_name(self) -> str:
+        """What the kernel is to know it by."""
+        return self.name if self.is_told else f"{UNTOLD}{self.name}"
 
     def __reduce__(self) -> tuple[Callable[..., Call], tuple[Any, ...]]:
         return type(self), self.values()

@@ -16,6 +16,7 @@ from shoal.core.actor_exit import ActorExit, ActorTerminated
 from shoal.core.generators import DynamicObjectRefGenerator
 from shoal.core.ids import TaskID
 from shoal.core.native import context
+from shoal.core.native.calls import UNTOLD
 from shoal.core.serialization import dumps_error
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class Handlers:
                 self.leave_actor(task, ActorExit("sys.exit(0) was called."))
                 return
             leave(_status_of(error))
-        message = f"The worker died: the task {task.name} called sys.exit({error.code!r})."
+        message = f"The worker died: the task {task.name.removeprefix(UNTOLD)} called sys.exit({error.code!r})."
         fail(task, exceptions.WorkerCrashedError(message))
         leave(RECYCLED_STATUS)
 

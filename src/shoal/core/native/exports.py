@@ -70,7 +70,7 @@ class Exports:
 
     def call(self, call: Call) -> ObjectRef:
         """The call record: what a task's record names as its function."""
-        return _kernel.function_record(call, call.name)
+        return _kernel.function_record(call, call.told_name)
 
 
 def _digest(code: bytes) -> bytes:

@@ -6,6 +6,7 @@ import io
 import sys
 
 from shoal import _kernel
+from shoal.core.native.calls import UNTOLD
 
 MARK = "\x01shoal-task:"
 """Begins a line that is no output: what follows, to the line's end, is the name of whoever prints the lines after it."""
@@ -21,7 +22,7 @@ class NamedOutput(io.TextIOWrapper):
         record = _kernel.current_record()
         if record and record != self._record and self._at_line_start:
             self._record = record
-            super().write(f"{MARK}{_kernel.record_name(record)}\n")
+            super().write(f"{MARK}{_kernel.record_name(record).removeprefix(UNTOLD)}\n")
         if not text:
             return 0
         count = super().write(text)

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shoal import _kernel
+from shoal.core.native.calls import UNTOLD
 from shoal.core.native.node import LOOPBACK
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def tasks(
     rows: list[dict[str, m.Cell]] = []
     parents: list[int] = []
     for item in _kernel.list_records(SCAN_MAX):
-        if item["kind"] in _TASK_KINDS:
+        if item["kind"] in _TASK_KINDS and not item["name"].startswith(UNTOLD):
             task_id = item["ref"].binary()[:TASK_ID_BYTES]
             runner = actors.get(task_id[ACTOR_ID_AT:]) if item["kind"] in _CALLS else runners.get(item["record"])
             if item["state"] != _RUNNING:
@@ -57,6 +58,8 @@ def tasks(
             rows.append(_task_row(item, task_id, _state_of(item), node_id, runner))
             parents.append(item["parent"])
     for item in _kernel.list_past_tasks(SCAN_MAX):
+        if item["name"].startswith(UNTOLD):
+            continue
         state = "FAILED" if item["is_error"] else "FINISHED"
         rows.append(_task_row(item, item["task_id"], state, node_id, _lost_with(lost, item, item["task_id"])))
     known = {int(str(row["task_id"])[:16], 16): row["task_id"] for row in rows}

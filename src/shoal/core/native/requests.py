@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shoal import _kernel
 from shoal.core.native import context, messages
+from shoal.core.native.calls import UNTOLD
 from shoal.core.native.control import RequestFailed
 from shoal.exceptions import RaySystemError
 
@@ -79,7 +80,7 @@ def _timeline(_engine: NativeEngine) -> list[dict[str, Any]]:
     """Chrome trace events of the executions that are under way, or remembered."""
     events = []
     for row in [*_kernel.list_records(STATE_LIMIT * 10), *_kernel.list_past_tasks(STATE_LIMIT)]:
-        if not row["started_ns"]:
+        if not row["started_ns"] or row["name"].startswith(UNTOLD):
             continue
         end_ns = row["finished_ns"] or row["started_ns"]
         events.append(

@@ -40,6 +40,7 @@ def task_submitter(engine: NativeEngine, function: FunctionSpec, options: TaskOp
         placement_group=b"" if group is None else group.group_id,
         threads=max(1, int(options.resource_request().get("CPU", 0))),
         pauses=options.backpressure > 0,
+        is_told=options.enable_task_events is not False,
     )
     return submitter(
         engine.exports.call(call),
