@@ -141,6 +141,9 @@ class Mortal:
     def die(self, how: str) -> None:
         die(how)
 
+
+@shoal.remote(num_cpus=0)
+class AsyncMortal:
     async def die_async(self, how: str) -> None:
         die(how)
 
@@ -154,7 +157,7 @@ WAYS = {
 DYING = {
     "task": (WorkerCrashedError, lambda how: die_in_task.remote(how)),
     "actor": (ActorDiedError, lambda how: Mortal.remote().die.remote(how)),
-    "async actor": (ActorDiedError, lambda how: Mortal.remote().die_async.remote(how)),
+    "async actor": (ActorDiedError, lambda how: AsyncMortal.remote().die_async.remote(how)),
 }
 
 
@@ -171,8 +174,10 @@ def check_report(text: str, cause: str) -> None:
 
 
 @pytest.mark.usefixtures("session")
-@pytest.mark.parametrize("who", DYING)
-@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize(
+    ("who", "how"),
+    [(who, how) for who in DYING for how in WAYS if (who, how) != ("async actor", "SIGTERM")],  # which lets the call finish
+)
 def test_death_is_told_with_signal_peak_memory_and_last_lines(who: str, how: str) -> None:
     expected, start = DYING[who]
     with pytest.raises(expected) as caught:

@@ -103,6 +103,8 @@ def _run(config: dict[str, Any], driver: socket.socket | None) -> None:
 
         config["arena_fd"] = arena_fd
         run_zygote(zygote_end, config, daemon_pid, [(slot, pipe[1], pipe[3]) for slot, pipe in zip(slots, pipes, strict=True)])
+    with open("/proc/self/comm", "w", encoding="ascii") as name:  # what ps and top show: now, and not when all is imported
+        name.write("shoal-daemon")
     zygote_end.close()
     for _, out, _, err in pipes:
         os.close(out)

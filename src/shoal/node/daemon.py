@@ -47,7 +47,7 @@ from shoal.node.exit_status import ExitKind, describe_death, exit_kind
 from shoal.node.hang_watch import HangWatch
 from shoal.node.journal import Journal
 from shoal.node.memory_guard import MemoryGuard
-from shoal.node.process_control import become_subreaper, die_with_parent, name_process
+from shoal.node.process_control import become_subreaper, die_with_parent
 from shoal.node.state_lists import StateLists, worker_id
 from shoal.node.worker_logs import WorkerLogs
 from shoal.node.zygotes import Zygotes
@@ -115,7 +115,6 @@ class Daemon:
 
     def run(self) -> int:
         """Until the node ends; the exit status."""
-        name_process("shoal-daemon")
         become_subreaper()
         parent = self.config.get("parent_pid", 0)
         if self.embedded and parent:
