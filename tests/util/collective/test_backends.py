@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shoal.util import collective
 from shoal.util.collective import backends
 from shoal.util.collective.backends import Group, backend_class, gloo_available, is_backend_available, nccl_available
 
@@ -55,3 +56,9 @@ def test_a_backend_can_say_why_it_is_not_available() -> None:
     backends.register_collective_backend("mine", make("Mine", "no network"))
     with pytest.raises(ImportError, match="MINE is not available: no network"):
         backend_class("mine")
+
+
+@pytest.mark.parametrize("name", ["allreduce", "reduce", "broadcast", "allgather", "reducescatter", "send", "recv"])
+def test_operations_on_several_gpus_of_a_process_are_refused_by_name(name: str) -> None:
+    with pytest.raises(NotImplementedError, match=rf"{name}_multigpu\(\) .* use {name}\(\) in one actor for each device"):
+        getattr(collective, f"{name}_multigpu")([], group_name="default")

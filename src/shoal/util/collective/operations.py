@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from shoal.util.collective.backends import Group, ReduceOp
 from shoal.util.collective.groups import get_group_handle
@@ -56,6 +56,42 @@ def recv(tensor: Any, src_rank: int, group_name: str = "default") -> None:
 def barrier(group_name: str = "default") -> None:
     """Returns when every member has called it."""
     get_group_handle(group_name).barrier()
+
+
+def allreduce_multigpu(*args: Any, **kwargs: Any) -> NoReturn:
+    """Not supported: raises NotImplementedError, as do all that end so."""
+    _refuse("allreduce_multigpu")
+
+
+def reduce_multigpu(*args: Any, **kwargs: Any) -> NoReturn:
+    _refuse("reduce_multigpu")
+
+
+def broadcast_multigpu(*args: Any, **kwargs: Any) -> NoReturn:
+    _refuse("broadcast_multigpu")
+
+
+def allgather_multigpu(*args: Any, **kwargs: Any) -> NoReturn:
+    _refuse("allgather_multigpu")
+
+
+def reducescatter_multigpu(*args: Any, **kwargs: Any) -> NoReturn:
+    _refuse("reducescatter_multigpu")
+
+
+def send_multigpu(*args: Any, **kwargs: Any) -> NoReturn:
+    _refuse("send_multigpu")
+
+
+def recv_multigpu(*args: Any, **kwargs: Any) -> NoReturn:
+    _refuse("recv_multigpu")
+
+
+def _refuse(name: str) -> NoReturn:
+    raise NotImplementedError(
+        f"{name}() is for one process with several GPUs, which needs the backend NCCL and is not supported yet: "
+        f"use {name.removesuffix('_multigpu')}() in one actor for each device"
+    )
 
 
 def _group_with(group_name: str, argument: str, rank: int, other: bool = False) -> Group:
