@@ -359,11 +359,8 @@ class ObjectLostError(RayError):
         self.message = message or self.explanation
 
     def __str__(self) -> str:
-        if self.call_site:
-            origin = f"The ObjectRef was created at: {self.call_site}"
-        else:
-            origin = "Set RAY_record_ref_creation_sites=1 before init() to see where it was created."
-        return f"Failed to retrieve object {self.object_ref_hex}. {origin}\n\n{self.message}"
+        origin = f" The ObjectRef was created at: {self.call_site}" if self.call_site else ""
+        return f"Failed to retrieve object {self.object_ref_hex}.{origin}\n\n{self.message}"
 
 
 class ObjectFetchTimedOutError(ObjectLostError):

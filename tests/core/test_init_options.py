@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,13 @@ def test_labels_of_the_system_can_be_given_but_for_the_nodes_id() -> None:
     assert InitOptions.from_keywords(labels=labels).labels == labels
     with pytest.warns(UserWarning, match=r"ray\.io/node-id is the node's own"):
         InitOptions.from_keywords(labels={"ray.io/node-id": "mine"})
+
+
+def test_a_variable_that_changes_nothing_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_record_ref_creation_sites", "1")
+    with pytest.warns(UserWarning, match="RAY_record_ref_creation_sites=1 changes nothing"):
+        InitOptions.from_keywords()
+    monkeypatch.setenv("RAY_record_ref_creation_sites", "0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        InitOptions.from_keywords()

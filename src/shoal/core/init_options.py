@@ -26,6 +26,11 @@ _REMOVED = {
     "allow_multiple": "The `allow_multiple` argument goes only with a client address (ray://...), which is not used here.",
 }
 ENVIRONMENT_HOOK = "RAY_RUNTIME_ENV_HOOK"
+_IGNORED_VARIABLES = {
+    "RAY_record_ref_creation_sites": "where references are made is not recorded",
+    "RAY_BACKEND_LOG_JSON": "the node's own log has one format",
+    "RAY_USE_TLS": "nothing of a session goes over a network",
+}
 _DASHBOARD = ("include_dashboard", "dashboard_host", "dashboard_port")
 _UNSUPPORTED = (
     "enable_resource_isolation",
@@ -78,6 +83,7 @@ class InitOptions(Record):
             warnings.warn("local_mode is deprecated: use inline=True", DeprecationWarning, stacklevel=3)
             given["inline"] = True
         _warn_of_dashboard(given)
+        _warn_of_variables()
         if not given.pop("skip_env_hook", False) and ENVIRONMENT_HOOK in os.environ:
             given["runtime_env"] = _hooked_environment(given.get("runtime_env"))
         options = cls(**{**_from_environment(given), **given})
@@ -170,6 +176,12 @@ def _warn_of_dashboard(given: dict[str, Any]) -> None:
             UserWarning,
             stacklevel=4,
         )
+
+
+def _warn_of_variables() -> None:
+    for name, why in _IGNORED_VARIABLES.items():
+        if os.environ.get(name, "0").lower() not in ("0", "", "false"):
+            warnings.warn(f"{name}={os.environ[name]} changes nothing: {why}", UserWarning, stacklevel=4)
 
 
 def _from_environment(given: dict[str, Any]) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def owner_address(self: Any) -> bytes:
 
 
 def call_site(self: Any) -> str:
-    """Where the reference was made; "" unless ``RAY_record_ref_creation_sites=1``."""
+    """Where the reference was made; "" from engines that do not record it, as ours."""
     return str(session.require_engine().request("object_facts", ref=self)["call_site"])
 
 

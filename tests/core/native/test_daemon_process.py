@@ -61,8 +61,29 @@ def test_a_session_starts_after_one_that_could_not(broken_modules: Path) -> None
     assert not list(broken_modules.parent.rglob("session_*"))
 
 
-@pytest.mark.parametrize("text", ["1.5", "-0.1", "half"])
-def test_a_limit_of_the_disk_that_is_no_share_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(daemon_process.DISK_LIMIT_VARIABLE, text)
-    with pytest.raises(ValueError, match=rf"RAY_local_fs_capacity_threshold must be between 0 and 1, but got '{text}'"):
+@pytest.mark.parametrize("variable", [daemon_process.DISK_LIMIT_VARIABLE, daemon_process.SHARE_VARIABLE])
+@pytest.mark.parametrize("text", ["1.5", "-0.1", "half", "nan"])
+def test_a_share_of_the_disk_or_the_memory_that_is_none_is_refused(
+    text: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(ValueError, match=rf"{variable} must be between 0 and 1, but got '{text}'"):
         shoal.init(num_cpus=1)
+
+
+def test_a_variable_says_how_much_of_the_memory_is_the_object_stores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    memory_bytes = 40 * 2**30
+    monkeypatch.setattr(daemon_process, "detect_memory_bytes", lambda: memory_bytes)
+    for text, share in (("0.05", 0.05), ("0.3", 0.3)):
+        monkeypatch.setenv(daemon_process.SHARE_VARIABLE, text)
+        config = daemon_process.node_config(daemon_process.NodeOptions(), str(tmp_path / text))
+        assert config["capacity_bytes"] == int(memory_bytes * share)
+
+
+def test_the_type_of_the_gpus_is_a_resource_and_a_label(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(daemon_process, "gpu_type", lambda: "A100")
+    with_gpus = daemon_process.node_config(daemon_process.NodeOptions(num_gpus=2), str(tmp_path / "with"))
+    assert with_gpus["resources"]["accelerator_type:A100"] == 1
+    assert with_gpus["labels"]["ray.io/accelerator-type"] == "A100"
+    without = daemon_process.node_config(daemon_process.NodeOptions(num_gpus=0), str(tmp_path / "without"))
+    assert not [name for name in (*without["resources"], *without["labels"]) if "accelerator" in name]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from shoal.core import native_threads
 from shoal.core.birth_marks import PLACEHOLDERS
-from shoal.core.labels import NODE_ID_LABEL
 from shoal.core.native import session_folder
 from shoal.core.native.daemon_log import last_words, log_path
+from shoal.core.native.node_traits import gpu_type, node_labels
 from shoal.core.record import Record
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from shoal.core.init_options import InitOptions
 
 OBJECT_STORE_SHARE = 0.3
+SHARE_VARIABLE = "RAY_DEFAULT_OBJECT_STORE_MEMORY_PROPORTION"
 OBJECT_STORE_BYTES_MAX = 200 * 10**9
 OBJECT_STORE_BYTES_MIN = 75 * 2**20
 START_TIMEOUT_S = 30.0
@@ -157,6 +158,7 @@ def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, An
     """Makes the session folder (``folder``, by default a new one) and gathers what a daemon must know; plain values, for
     marshal."""
     _check_disk_limit()
+    share = _share(SHARE_VARIABLE, OBJECT_STORE_SHARE)  # refused before there is a folder
     session_id = os.urandom(8).hex()
     if folder is None:
         base = options.temp_dir or os.environ.get("RAY_TMPDIR") or _system_temp()
@@ -170,9 +172,7 @@ def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, An
             os.makedirs(spill_folder, mode=0o700)
     cores = detect_cores()
     memory = detect_memory_bytes()
-    capacity = options.object_store_bytes or max(
-        OBJECT_STORE_BYTES_MIN, min(int(memory * OBJECT_STORE_SHARE), OBJECT_STORE_BYTES_MAX)
-    )
+    capacity = options.object_store_bytes or max(OBJECT_STORE_BYTES_MIN, min(int(memory * share), OBJECT_STORE_BYTES_MAX))
     cpus = float(cores) if options.num_cpus is None else float(options.num_cpus)
     gpus = detect_gpus()
     gpu_count = float(len(gpus)) if options.num_gpus is None else float(options.num_gpus)
@@ -182,8 +182,11 @@ def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, An
         "object_store_memory": float(capacity),
     }
     resources.update({"node:127.0.0.1": 1.0, "node:__internal_head__": 1.0})
+    type_of_gpus = gpu_type() if gpu_count else None
     if gpu_count:
         resources["GPU"] = gpu_count
+    if type_of_gpus:
+        resources[f"accelerator_type:{type_of_gpus}"] = 1.0
     resources.update(options.resources or {})
     node_id = os.urandom(28).hex()
     return {
@@ -194,7 +197,7 @@ def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, An
         "cores": cores,
         "initial_workers": max(0, min(cores, 2, int(cpus))),
         "resources": {name: amount for name, amount in resources.items() if amount or name == "CPU"},
-        "labels": {**(options.labels or {}), NODE_ID_LABEL: node_id},
+        "labels": node_labels(node_id, type_of_gpus, options.labels or {}),
         "node_id": node_id,
         "node_name": options.node_name or "127.0.0.1",
         "devices": {"GPU": gpus} if gpu_count else {},
@@ -233,13 +236,18 @@ def detect_memory_bytes() -> int:
 
 def _check_disk_limit() -> None:
     """The kernel of each process reads the variable by itself."""
-    text = os.environ.get(DISK_LIMIT_VARIABLE, "0.95")
+    _share(DISK_LIMIT_VARIABLE, 0.95)
+
+
+def _share(variable: str, default: float) -> float:
+    text = os.environ.get(variable, str(default))
     try:
-        fits = 0 <= float(text) <= 1
+        share = float(text)
     except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(f"{DISK_LIMIT_VARIABLE} must be between 0 and 1, but got {text!r}")
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ValueError(f"{variable} must be between 0 and 1, but got {text!r}")
+    return share
 
 
 def detect_gpus() -> list[str]:
