@@ -193,9 +193,13 @@ class Arena {
   bool sealed(u32 i) const { return (record(i).state.load(std::memory_order_acquire) & kStateMask) == kSealed; }
   void arm(u32 i, u32 mine);  // wake this slot when the record is sealed
   Wait wait_sealed(u32 i, i64 deadline_ns);
-  // Until `need` of the records are sealed or have a next item; or one of them is an error, when `stop_at_error`.
+  // Until `need` of the records are sealed or, of streams marked with kItemCounts, have a next item; or one of them is an error, when `stop_at_error`.
   Wait wait_some(const std::vector<u32>& records, u32 need, i64 deadline_ns);
   bool has_item(u32 i) const;
+  bool arrived(u32 awaited) const {
+    u32 i = awaited & ~kItemCounts;
+    return sealed(i) || ((awaited & kItemCounts) && has_item(i));
+  }
   Wait wait_work(u32 queue, i64 deadline_ns, bool check_assignment, bool counted = true);
   bool spin_work(const std::vector<u32>& queues);
   Wait wait_room(u32 stream_queue, u32 limit, u32 task, i64 deadline_ns);

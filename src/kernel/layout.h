@@ -40,6 +40,7 @@ inline constexpr u32 kMaxRecords = 32u << 20;
 inline constexpr u32 kMaxSegments = kMaxRecords / kSegmentRecords;
 inline constexpr u32 kSegmentUsed = 0xffffffffu;  // in the table of segments; else the next free segment + 1
 inline constexpr u32 kRecordMask = kMaxRecords - 1;
+inline constexpr u32 kItemCounts = 0x80000000u;  // awaited: with a stream's record, its next item will do
 inline constexpr u32 kLedgerChunkEntries = 510;
 inline constexpr u32 kMaxLedgerChunks = 1u << 17;
 inline constexpr u32 kRecordCache = 64;     // free records a process keeps for itself

@@ -155,8 +155,7 @@ static PyObject* split(PyObject* list, const std::vector<u32>& records, Py_ssize
   rest.reserve(size_t(n));
   Py_ssize_t found = 0;
   for (Py_ssize_t k = 0; k < n; k++) {
-    u32 i = records[size_t(k)];
-    if (found < wanted && (arena->sealed(i) || arena->has_item(i))) {
+    if (found < wanted && arena->arrived(records[size_t(k)])) {
       if (PyList_Append(ready.get(), PyList_GET_ITEM(list, k)) != 0) return nullptr;
       found++;
     } else {
@@ -173,7 +172,7 @@ static PyObject* split(PyObject* list, const std::vector<u32>& records, Py_ssize
 static PyObject* wait_records(PyObject* list, const std::vector<u32>& records, Py_ssize_t wanted, double timeout_s) {
   Py_ssize_t found = 0;
   for (u32 i : records)
-    if ((arena->sealed(i) || arena->has_item(i)) && ++found >= wanted) break;
+    if (arena->arrived(i) && ++found >= wanted) break;
   if (found < wanted) {
     i64 deadline = deadline_of(timeout_s);
     Arena::Wait w;
@@ -204,7 +203,7 @@ static PyObject* wait_refs(PyObject*, PyObject* args) {
       return nullptr;
     }
     if (!check_ref(ref)) return nullptr;
-    records.push_back(ref_record(ref));
+    records.push_back(ref_record(ref) | (is_ref(PyList_GET_ITEM(items.get(), k)) ? 0 : kItemCounts));
   }
   return wait_records(items.get(), records, wanted, timeout_s);
 }
@@ -252,8 +251,9 @@ static PyObject* next_item(PyObject*, PyObject* args) {
     if (u32 item = arena->pop_unread(i)) return adopt_ref(item);
     if (sealed) Py_RETURN_NONE;
     Arena::Wait w;
-    LongWait item{&i, 1, 1};
-    if (!waiting([&] { return arena->wait_some({i}, 1, deadline); }, &w, deadline < 0 ? &item : nullptr)) return nullptr;
+    u32 next = i | kItemCounts;
+    LongWait item{&next, 1, 1};
+    if (!waiting([&] { return arena->wait_some({next}, 1, deadline); }, &w, deadline < 0 ? &item : nullptr)) return nullptr;
     if (w == Arena::Wait::kTimedOut) {
       PyErr_SetString(PyExc_TimeoutError, "no item yet");
       return nullptr;

@@ -19,8 +19,8 @@ bool LongWait::look() {
   if (!awaited) return false;
   size_t missing = need;
   for (size_t k = 0; k < count; k++) {
-    u32 i = records[k];
-    if (arena->sealed(i) || arena->has_item(i)) {
+    u32 i = records[k] & ~kItemCounts;
+    if (arena->arrived(records[k])) {
       missing -= missing > 0;
     } else if (size_t(PyList_GET_SIZE(awaited.get())) < kToldAtMost || need < count) {
       if (!append(awaited.get(), i, arena->record(i).uid)) return false;

@@ -103,7 +103,7 @@ bool add_holders(PyObject* module);
 void add_control(PyObject* module);
 
 // What an execution waits for without a deadline. Looked at now and then while it sleeps: the daemon is told, so that waits that
-// form a circle end in an error. `need`: how many of the records must be sealed, or have an item.
+// form a circle end in an error. `need`: how many of the records must have arrived.
 struct LongWait {
   const u32* records;
   size_t count;

@@ -103,17 +103,19 @@ Arena::Wait Arena::wait_some(const std::vector<u32>& records, u32 need, i64 dead
   auto count = [&] {
     u32 n = 0;
     for (u32 i : records)
-      if ((sealed(i) || has_item(i)) && ++n >= need) return true;
+      if (arrived(i) && ++n >= need) return true;
     return false;
   };
   if (spin(count)) return Wait::kReady;
   for (u32 i : records)
-    if (!sealed(i)) arm(i, me);
+    if (!sealed(i & ~kItemCounts)) arm(i & ~kItemCounts, me);
   return sleep(
       [&] {
         if (count()) return true;
-        for (u32 i : records)  // a stream's notice is used up by each item
+        for (u32 awaited : records) {  // a stream's notice is used up by each item
+          u32 i = awaited & ~kItemCounts;
           if (record(i).stream && !sealed(i)) arm(i, me);
+        }
         return count();
       },
       deadline_ns, true);

@@ -207,7 +207,7 @@ u64 Process::read_stream(Handle stream) {
       continue;
     }
     if (sealed) return sum;
-    Arena::Wait w = patiently([&](i64 end) { return arena_->wait_some({stream.record}, 1, end); });
+    Arena::Wait w = patiently([&](i64 end) { return arena_->wait_some({stream.record | kItemCounts}, 1, end); });
     expect(w != Arena::Wait::kTimedOut, "a stream does not go on");
   }
 }

@@ -46,9 +46,10 @@ def test_items_arrive_while_the_task_still_runs(tmp_path: Path) -> None:
         yield "second"
 
     stream = slow.remote()
+    assert shoal.wait([stream, stream.completed()], timeout=30) == ([stream], [stream.completed()])
+    assert shoal.wait([stream.completed()], timeout=0)[0] == []
     assert shoal.get(next(stream)) == "first"
     assert not stream.next_ready()
-    assert shoal.wait([stream.completed()], timeout=0)[0] == []
     (tmp_path / "go").touch()
     assert shoal.get(next(stream)) == "second"
     assert shoal.get(stream.completed()) is None
