@@ -36,7 +36,15 @@ LAYERS = {
         "shoal.util.scheduling_strategies",
         "shoal.util.serialization",
     ),
-    "libraries": ("shoal.util", "shoal.tune", "shoal.train", "shoal.air", "shoal.experimental", "shoal.cluster_utils"),
+    "libraries": (
+        "shoal.util",
+        "shoal.tune",
+        "shoal.train",
+        "shoal.air",
+        "shoal.experimental",
+        "shoal.cluster_utils",
+        "shoal.workflow",
+    ),
     "surfaces": ("shoal.cli", "shoal.__main__", "shoal.as_ray"),
 }
 """Layer -> the modules in it, with all below them; the longest name that fits decides."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from shoal import _kernel
 from shoal.core import native_threads
 from shoal.core.actor_exit import ActorExit, ActorTerminated
-from shoal.core.native import context
+from shoal.core.native import context, post_mortem
 from shoal.core.native.actors import DEFAULT_GROUP
 from shoal.core.native.execution import (
     LEFT_STATUS,
@@ -200,6 +200,7 @@ class Service:
         except BaseException as error:
             if retry_is_due(task, call, error):
                 raise
+            post_mortem.look_at(error)
             yield_error(task, task_error(error, call.name))
             return
         task.complete(None)

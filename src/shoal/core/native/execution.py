@@ -15,7 +15,7 @@ from shoal.core import native_threads
 from shoal.core.actor_exit import ActorExit, ActorTerminated
 from shoal.core.generators import DynamicObjectRefGenerator
 from shoal.core.ids import TaskID
-from shoal.core.native import context
+from shoal.core.native import context, post_mortem
 from shoal.core.native.calls import UNTOLD
 from shoal.core.serialization import dumps_error
 
@@ -89,6 +89,7 @@ class Handlers:
         if isinstance(error, KeyboardInterrupt) or (task.cancelled and isinstance(error, GeneratorExit)):
             fail_cancelled(task)
             return
+        post_mortem.look_at(error)
         if call is not None and retry_is_due(task, call, error):
             retry(task)
             return
@@ -362,6 +363,7 @@ def stream(task: Task, result: Iterable[Any], call: Call) -> None:
         except BaseException as error:
             if retry_is_due(task, call, error):
                 raise
+            post_mortem.look_at(error)
             yield_error(task, task_error(error, call.name))
             return
 
