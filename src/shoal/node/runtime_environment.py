@@ -32,6 +32,8 @@ def apply_environment(environment: str, session_folder: str) -> None:
     unsupported = sorted(set(fields) - set(SUPPORTED))
     if unsupported:
         _fail(f"the fields {unsupported} of runtime_env are not supported; supported are {list(SUPPORTED)}")
+    if (fields.get("config") or {}).get("log_files"):
+        _fail("config['log_files'] of runtime_env is not supported: the log of the set-up is in the session's folder of logs")
     try:
         with environments.setup_limit(fields):
             _set_up(fields, Packages(os.path.join(session_folder, FOLDER)))

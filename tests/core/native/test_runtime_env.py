@@ -106,6 +106,8 @@ def test_a_setup_hook_that_raises_fails_the_task_with_its_error() -> None:
 def test_what_is_not_supported_is_named() -> None:
     with pytest.raises(RuntimeEnvSetupError, match=r"the fields \['conda'\] of runtime_env are not supported"):
         shoal.get(variable.options(runtime_env={"conda": "base"}).remote("SHOAL_A"), timeout=20)
+    with pytest.raises(RuntimeEnvSetupError, match=r"config\['log_files'\] of runtime_env is not supported"):
+        shoal.get(variable.options(runtime_env={"config": {"log_files": ["setup.log"]}}).remote("SHOAL_A"), timeout=20)
 
 
 def test_an_archive_becomes_the_working_folder(tmp_path: Path) -> None:
