@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from typing import Any
 
@@ -62,3 +63,8 @@ def test_a_backend_can_say_why_it_is_not_available() -> None:
 def test_operations_on_several_gpus_of_a_process_are_refused_by_name(name: str) -> None:
     with pytest.raises(NotImplementedError, match=rf"{name}_multigpu\(\) .* use {name}\(\) in one actor for each device"):
         getattr(collective, f"{name}_multigpu")([], group_name="default")
+
+
+def test_programs_for_ray_find_the_names_in_types() -> None:
+    types = importlib.import_module("shoal.util.collective.types")
+    assert (types.Backend, types.ReduceOp) == (backends.Backend, backends.ReduceOp)
