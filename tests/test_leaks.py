@@ -33,8 +33,9 @@ def run_module(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
     module = f"import os, subprocess\nKEPT = []\n\ndef test_it():\n    {body}\n"
     (folder / "test_module.py").write_text(textwrap.dedent(module), encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "test_module.py"]
+    environment = {**os.environ, "PYTHONPATH": str(CONFTEST.parent.parent)}  # conftest.py imports from its package
     return subprocess.run(
-        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50, check=False
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50, check=False
     )
 
 
