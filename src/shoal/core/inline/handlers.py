@@ -65,10 +65,10 @@ class InlineHandlers(Handlers):
             super().execute(task)
         self._dispatcher.run_elsewhere()
 
-    def failed(self, task: Task, error: BaseException) -> None:
+    def failed(self, task: Task, error: BaseException, own_references: int = 0) -> None:
         """Ctrl-C is meant for the driver, which is here: it goes on after the task has failed."""
         asked_for = not task.done and task.cancelled
-        super().failed(task, error)
+        super().failed(task, error, own_references)
         if isinstance(error, KeyboardInterrupt) and not asked_for:
             raise error
 

@@ -15,7 +15,7 @@ from shoal.core import native_threads
 from shoal.core.actor_exit import ActorExit, ActorTerminated
 from shoal.core.generators import DynamicObjectRefGenerator
 from shoal.core.ids import TaskID
-from shoal.core.native import context, post_mortem
+from shoal.core.native import context, post_mortem, unread_errors
 from shoal.core.native.calls import UNTOLD
 from shoal.core.serialization import dumps_error
 
@@ -61,7 +61,7 @@ class Handlers:
             call, target = self.loaded(function)
             args = task.args()
             if not isinstance(args, tuple):
-                self.inherited(task, args)
+                self.inherited(task, args, own_references=1)
                 return
             with thread_variables(call.threads):
                 result = target(*args[0], **args[1])
@@ -72,11 +72,11 @@ class Handlers:
                 else:
                     self.finish_value(task, call, result)
         except BaseException as error:
-            self.failed(task, error)
+            self.failed(task, error, own_references=1)
         self.count_call(function.uid, task, result_ref)
 
-    def failed(self, task: Task, error: BaseException) -> None:
-        """An execution raised, or its result could not be stored."""
+    def failed(self, task: Task, error: BaseException, own_references: int = 0) -> None:
+        """An execution raised, or its result could not be stored. ``own_references``: to the result, of who calls this."""
         if task.done:
             raise error
         call = context.calls_by_function.get(task.function_uid)
@@ -93,13 +93,16 @@ class Handlers:
         if call is not None and retry_is_due(task, call, error):
             retry(task)
             return
-        fail(task, task_error(error, call.name if call else task.name))
+        final = task_error(error, call.name if call else task.name)
+        unread_errors.tell(task, final, own_references)
+        fail(task, final)
 
-    def inherited(self, task: Task, failed: ObjectRef) -> None:
+    def inherited(self, task: Task, failed: ObjectRef, own_references: int = 0) -> None:
         """An argument holds an error. A task's error gets this one's name on top, so that it tells the whole way it came; any
         other, and one that has come too long a way, is passed on as it is."""
         error = _kernel.read_record(failed.record)
         call = context.calls_by_function.get(task.function_uid)
+        unread_errors.tell(task, error, own_references)
         if isinstance(error, exceptions.RayTaskError) and len(error.traceback_str) < CHAINED_TEXT_MAX:
             fail(task, task_error(error, call.name if call else task.name))
         else:
