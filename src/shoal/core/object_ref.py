@@ -136,6 +136,22 @@ def from_hex(cls: type, hex_id: str) -> Any:
     raise NotImplementedError(f"{cls.__name__}.from_hex is not supported: a reference counts, and text does not")
 
 
+def from_binary(cls: type, id: bytes) -> Any:
+    """The object with these 28 bytes as its id. Raises ValueError for another number of bytes; getting the value of one that
+    is not there raises ObjectLostError."""
+    return cls(id)
+
+
+def nil(cls: type) -> Any:
+    """A reference counts an object, so there is none of nothing."""
+    raise NotImplementedError(f"{cls.__name__}.nil is not supported: a reference counts an object, and here is none")
+
+
+def from_random(cls: type) -> Any:
+    """A reference counts an object, so there is none of nothing."""
+    raise NotImplementedError(f"{cls.__name__}.from_random is not supported: a reference counts an object, and here is none")
+
+
 def _repr(self: Any) -> str:
     return f"ObjectRef({self.hex()})"
 
@@ -177,6 +193,9 @@ _METHODS: dict[str, Any] = {
     "owner_address": owner_address,
     "call_site": call_site,
     "from_hex": classmethod(from_hex),
+    "from_binary": classmethod(from_binary),
+    "from_random": classmethod(from_random),
+    "nil": classmethod(nil),
     "__repr__": _repr,
     "__class_getitem__": classmethod(_class_getitem),
 }

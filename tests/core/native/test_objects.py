@@ -188,7 +188,7 @@ def test_an_id_finds_its_object_as_long_as_it_is_there() -> None:
     first, second = echo.options(num_returns=2).remote((1, 2))
     assert shoal.get([first, second]) == [1, 2]
     for each in (ref, first, second):
-        assert shoal.ObjectRef(each.binary()) == each
+        assert shoal.ObjectRef(each.binary()) == each == shoal.ObjectRef.from_binary(each.binary())
     binary = ref.binary()
     del ref, each
     gc.collect()
@@ -268,3 +268,9 @@ def test_cycles_that_hold_objects_are_collected_when_memory_becomes_short(tmp_pa
     )
     done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=50, check=True)
     assert "spilled 0" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["nil", "from_random"])
+def test_there_is_no_reference_to_nothing(name: str) -> None:
+    with pytest.raises(NotImplementedError, match=rf"ObjectRef\.{name} is not supported"):
+        getattr(shoal.ObjectRef, name)()
