@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,23 @@ def test_an_actor_that_is_not_killed_runs_its_exit_handlers(end: str, tmp_path: 
     _wait_gone(pid)
     marks = sorted(path.name for path in tmp_path.iterdir())
     assert marks == ([] if end == "kill" else ["atexit", "shutdown"])
+
+
+def test_a_hook_that_does_not_end_holds_its_actor_up_for_a_limited_time_only() -> None:
+    @shoal.remote(num_cpus=1)
+    class Endless:
+        def pid(self) -> int:
+            return os.getpid()
+
+        def __ray_shutdown__(self) -> None:
+            threading.Event().wait()
+
+    variables = {"RAY_actor_graceful_shutdown_timeout_ms": "50"}
+    endless = Endless.options(runtime_env={"env_vars": variables}).remote()
+    pid = shoal.get(endless.pid.remote())
+    del endless
+    gc.collect()
+    _wait_gone(pid)
 
 
 def test_kill_ends_an_actor_and_fails_its_calls() -> None:

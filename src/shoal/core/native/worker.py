@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from shoal.core.native.execution import LEFT_STATUS, Handlers, leave, stop, task
 from shoal.core.native.process_title import show_title
 
 CONSTRUCTOR_FAILED_STATUS = 78
+SHUTDOWN_LIMIT_MS = 30_000
 _REST = (
     "shoal.core.decorators",
     "shoal.core.logging_config",
@@ -245,9 +247,26 @@ def seal_failed(record: int, error: exceptions.ActorDiedError) -> None:
 
 
 def _shut_down(instance: Any) -> None:
+    """Calls the actor's own hook, which may not take longer than RAY_actor_graceful_shutdown_timeout_ms (30000) says."""
     hook = getattr(instance, "__ray_shutdown__", None)
-    if callable(hook):
+    if not callable(hook):
+        return
+    limit_ms = float(os.environ.get("RAY_actor_graceful_shutdown_timeout_ms", SHUTDOWN_LIMIT_MS))  # noqa: SIM112
+    timer = threading.Timer(limit_ms / 1000, _give_up_hook, (type(instance).__name__, limit_ms))
+    timer.daemon = True
+    timer.start()
+    try:
         hook()
+    finally:
+        timer.cancel()
+
+
+def _give_up_hook(name: str, limit_ms: float) -> None:
+    # Straight to the descriptor: the hook may hold whatever a print would need.
+    os.write(2, f"__ray_shutdown__ of {name} has taken longer than {limit_ms:g} ms: the actor ends without it\n".encode())
+    if context.process.ends_by:
+        os.kill(os.getpid(), context.process.ends_by)
+    os._exit(LEFT_STATUS)
 
 
 def _interrupt_cancelled(number: int, frame: FrameType | None) -> None:
