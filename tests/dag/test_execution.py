@@ -172,3 +172,11 @@ def test_bound_arguments_can_be_read() -> None:
     node = add.bind(1, y=2)
     assert node.get_args() == (1,)
     assert node.get_kwargs() == {"y": 2}
+
+
+def test_nodes_keep_no_references_and_say_so() -> None:
+    with InputNode() as inp:
+        graph = add.bind(inp, 1)
+    with pytest.raises(NotImplementedError, match="_ray_cache_refs=True"):
+        graph.execute(1, _ray_cache_refs=True)
+    assert shoal.get(graph.execute(1, _ray_cache_refs=False)) == 2

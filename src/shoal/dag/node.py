@@ -24,14 +24,17 @@ class DAGNode:
         self._bound_args = args
         self._bound_kwargs = kwargs or {}
 
-    def execute(self, *args: Any, **kwargs: Any) -> Any:
+    def execute(self, *args: Any, _ray_cache_refs: bool = False, **kwargs: Any) -> Any:
         """Runs the graph that ends in this node; each node runs once. The arguments are what InputNode stands for.
 
         Returns what ``.remote()`` would: an ObjectRef, an actor handle for a class, a list for MultiOutputNode. Raises
-        ValueError
-        when the graph takes an input and none is given, or the other way round.
+        ValueError when the graph takes an input and none is given, or the other way round; NotImplementedError for
+        ``_ray_cache_refs``, with which Ray's nodes keep the references of their last execution.
         """
         from shoal.dag.execution import execute
+
+        if _ray_cache_refs:
+            raise NotImplementedError("execute() does not support _ray_cache_refs=True: nodes keep nothing of an execution")
 
         return execute(self, args, kwargs)
 
