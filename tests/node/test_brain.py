@@ -87,6 +87,21 @@ def test_what_a_dead_worker_had_submitted_ends_with_it() -> None:
     assert children not in node.queues
 
 
+def test_what_a_dead_worker_had_submitted_ends_though_nobody_has_seen_it_begin() -> None:
+    node = SimulatedNode()
+    node.submit(node.queue())
+    parent = node.running()[0].slot
+    children = node.queue(owner=parent)
+    node.submit(children)
+    child = node.running(children)[0].slot
+    process = node.brain.processes.at(child)
+    assert process is not None
+    process.running = 0  # it has begun since the last look
+    node.die(parent)
+    node.look()
+    assert node.killed == {child: "owner_died"}
+
+
 def test_a_worker_recycled_after_max_calls_is_replaced_without_an_error() -> None:
     node = SimulatedNode()
     queue = node.queue()

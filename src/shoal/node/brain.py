@@ -175,6 +175,9 @@ class Brain:
     def _on_seen(self, event: Seen) -> None:
         self.now_s = event.now_s
         self.leases.see(event.now_s, event.queues, event.slots)
+        for process in self.processes.workers():
+            if process.owner_gone and process.running:
+                self._kill(process, "owner_died")
         for seen in event.queues:
             if not seen.closed:
                 self._close_if_doomed(seen.queue, seen.class_id)
@@ -309,9 +312,10 @@ class Brain:
             self._emit(FailTask(task.record, task.uid, error))
         for process in self.processes.workers():
             if process.owner == slot and process.leased:
+                process.owner_gone = True
                 if process.running and not process.killing:
                     self._kill(process, "owner_died")
-                else:
+                else:  # or it has begun something since it was last seen
                     self.leases.take_away(process)
         self.actors.owner_died(slot)
         for group in self.groups.all():

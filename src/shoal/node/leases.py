@@ -126,7 +126,7 @@ class Leases:
     def idle(self, process: Process, now_s: float) -> None:
         """The worker serves nothing any more: its lease is over."""
         process.queue = process.running = 0
-        process.releasing = process.blocked = False
+        process.releasing = process.blocked = process.owner_gone = False
         process.active_s = now_s
         if process.holding:
             process.holding.release()

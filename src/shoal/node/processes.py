@@ -42,6 +42,7 @@ class Process(msgspec.Struct, eq=False):
     blocked: bool = False
     executed: int = 0
     releasing: bool = False  # Unassign was asked for
+    owner_gone: bool = False  # what it is seen to run, if anything, nobody wants any more
     killing: str = ""  # reason, once KillProcess was asked for
     alone: bool = False  # ended for memory although nothing else ran
     retiring: bool = False

@@ -87,3 +87,21 @@ def test_the_type_of_the_gpus_is_a_resource_and_a_label(monkeypatch: pytest.Monk
     assert with_gpus["labels"]["ray.io/accelerator-type"] == "A100"
     without = daemon_process.node_config(daemon_process.NodeOptions(num_gpus=0), str(tmp_path / "without"))
     assert not [name for name in (*without["resources"], *without["labels"]) if "accelerator" in name]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RAY_memory_usage_threshold", "95"),
+        ("RAY_memory_monitor_refresh_ms", "often"),
+        ("RAY_task_oom_retries", "-2"),
+        ("RAY_local_fs_capacity_threshold", "most"),
+    ],
+)
+def test_a_variable_that_the_daemon_could_not_read_is_told_by_init(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=f"{variable} must be .* but got '{value}'"):
+        shoal.init(num_cpus=1)
+    assert not shoal.is_initialized()

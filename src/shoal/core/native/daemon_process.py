@@ -157,7 +157,7 @@ def wait_ended(daemon_pid: int, timeout_s: float) -> bool:
 def node_config(options: NodeOptions, folder: str | None = None) -> dict[str, Any]:
     """Makes the session folder (``folder``, by default a new one) and gathers what a daemon must know; plain values, for
     marshal."""
-    _check_disk_limit()
+    _check_variables()
     share = _share(SHARE_VARIABLE, OBJECT_STORE_SHARE)  # refused before there is a folder
     session_id = os.urandom(8).hex()
     if folder is None:
@@ -234,9 +234,22 @@ def detect_memory_bytes() -> int:
         return total
 
 
-def _check_disk_limit() -> None:
-    """The kernel of each process reads the variable by itself."""
+def _check_variables() -> None:
+    """What the kernel of each process and the memory guard read by themselves, where nobody could be told. Raises ValueError."""
     _share(DISK_LIMIT_VARIABLE, 0.95)
+    _share("RAY_memory_usage_threshold", 0.95)
+    _number_from("RAY_memory_monitor_refresh_ms", 0)
+    _number_from("RAY_task_oom_retries", -1)
+
+
+def _number_from(variable: str, least: int) -> None:
+    text = os.environ.get(variable, str(least))
+    try:
+        fits = int(text) >= least
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{variable} must be a whole number >= {least}, but got {text!r}")
 
 
 def _share(variable: str, default: float) -> float:
