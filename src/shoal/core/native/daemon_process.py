@@ -235,7 +235,7 @@ def detect_memory_bytes() -> int:
 
 
 def _check_variables() -> None:
-    """What the kernel of each process and the memory guard read by themselves, where nobody could be told. Raises ValueError."""
+    """What kernel and memory guard read by themselves, where nobody could be told. Raises ValueError."""
     _share(DISK_LIMIT_VARIABLE, 0.95)
     _share("RAY_memory_usage_threshold", 0.95)
     _number_from("RAY_memory_monitor_refresh_ms", 0)
