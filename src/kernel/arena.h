@@ -177,6 +177,7 @@ class Arena {
   u32 pop(u32 queue, bool check_assignment);  // RUNNING, entered in the ledger: see popped_entry
   u32 popped_entry{0};
   u32 pop_unread(u32 stream);  // the next item of a stream; what was read before its producer died is not read again
+  u32 take_items(u32 queue);
   u32 pop_item(u32 queue);  // of a stream or the control queue: no change of state
   bool try_hold(u32 i);     // false: it is being freed
   void restart_stream(Record& r);  // before another attempt: what was read already is not yielded again

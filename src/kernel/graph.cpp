@@ -341,8 +341,12 @@ void Arena::fail_begun(u32 i, u32 error_record) {
 // `index` of a stream: how many items its reader has taken; the next attempt does not yield them again.
 void Arena::restart_stream(Record& r) {
   if (!r.stream || r.kind == kActor) return;
-  u32 unread = 0;  // counted while they are taken back: the reader may be taking one at this moment
-  for (u32 item; (item = pop_item(r.stream)); unread++) drop(item);
+  // All at once: taken back one by one, the reader might take a later one in between, and never see those before it.
+  u32 unread = 0;
+  for (u32 item = take_items(r.stream), next; item; item = next, unread++) {
+    next = record(item).next;
+    drop(item);
+  }
   if (r.produced > unread && r.produced - unread > r.index) r.index = r.produced - unread;
   r.produced = 0;
 }

@@ -179,6 +179,17 @@ u32 Arena::pop_item(u32 qi) {
   return i;
 }
 
+// All that are in the queue, linked by `next`.
+u32 Arena::take_items(u32 qi) {
+  Queue& q = queue(qi);
+  lock(q.lock, qi);
+  u32 first = q.head;
+  q.head = q.tail = 0;
+  q.length.store(0, std::memory_order_relaxed);
+  unlock(q.lock);
+  return first;
+}
+
 u32 Arena::pop_unread(u32 i) {
   Record& r = record(i);
   u32 qi = r.stream;

@@ -263,7 +263,12 @@ bool Process::step(u32 queue, bool check_assignment) {
   u32 i = arena_->pop(queue, check_assignment);
   if (!i) return false;
   u32 entry = arena_->popped_entry;
-  if (random(64) == 0) {  // an attempt that fails goes back
+  Record& r = arena_->record(i);
+  if (random(r.kind == kStream ? 4 : 64) == 0) {  // an attempt that fails goes back
+    if (r.kind == kStream) {  // while its items are read
+      produce(i, random(kStreamItems));
+      arena_->restart_stream(r);
+    }
     arena_->self->running.store(0);
     if (arena_->push_back(i, entry)) return true;
     arena_->self->running.store(i);
