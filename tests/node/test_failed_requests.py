@@ -44,7 +44,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], DriverProcess]]:
     started: list[DriverProcess] = []
 
     def begin(code: str) -> DriverProcess:
-        parts = (PRELUDE, code, "print('at the end', flush=True)\ntime.sleep(1000)\n")
+        parts = (PRELUDE, code, "control.request(m.ClusterResources())\nprint('at the end', flush=True)\ntime.sleep(1000)\n")
         started.append(DriverProcess("".join(map(textwrap.dedent, parts)), tmp_path))
         return started[-1]
 
