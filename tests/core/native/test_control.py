@@ -133,6 +133,24 @@ def test_notifications_arrive_between_answers(daemon: FakeDaemon) -> None:
         daemon.client.watch(note)
 
 
+def test_what_is_told_before_an_answer_is_told_before_the_asker_goes_on(daemon: FakeDaemon) -> None:
+    returned = threading.Event()
+    told: list[bool] = []
+    daemon.client.watch(lambda notification: told.append(returned.wait(0.2)))
+
+    def ask() -> None:
+        daemon.client.request(m.Nodes(), PATIENCE_S)
+        returned.set()
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    request_id, _ = daemon.receive()
+    warning = m.encode_frame(0, m.ErrorEvent("daemon", "a warning"))
+    daemon.link.sendall(warning + m.encode_frame(request_id, m.Done()))
+    asker.join(PATIENCE_S)
+    assert told == [False] and returned.is_set()
+
+
 def test_a_closed_connection_says_that_the_session_has_ended(daemon: FakeDaemon) -> None:
     daemon.client.close()
     daemon.client.close()

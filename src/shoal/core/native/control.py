@@ -244,17 +244,16 @@ class ControlClient:
             return True
         if not data:
             self._lose("its connection was closed")
-        notifications = []
+        # First what was told: a warning that was sent before an answer is shown when its asker goes on.
+        if self._on_notification is not None:
+            for request_id, notification in bodies:
+                if request_id == 0:
+                    self._on_notification(notification)
         with self._state:
             for request_id, answer in bodies:
-                if request_id == 0:
-                    notifications.append(answer)
-                elif request_id in self._waiting:
+                if request_id in self._waiting:
                     self._answers[request_id] = answer
             self._state.notify_all()
-        if self._on_notification is not None:
-            for notification in notifications:
-                self._on_notification(notification)
         return True
 
     def _lose(self, reason: str) -> None:
