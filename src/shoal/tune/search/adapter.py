@@ -48,6 +48,12 @@ class AdapterSearcher(Searcher):
     def _tell(self, handle: Any, loss: float | None, result: dict[str, Any] | None) -> None:
         """What became of a suggestion; ``loss`` is None for a trial that failed or has no finite score."""
 
+    def _prepare_once(self) -> None:
+        """Not before something is asked or told: metric, mode and space may come with the run."""
+        if not self._is_prepared:
+            self._is_prepared = True
+            self._prepare()
+
     @property
     def has_space(self) -> bool:
         return self._space is not None or self._own_space is not None
@@ -65,9 +71,7 @@ class AdapterSearcher(Searcher):
         if not self.has_space:
             name = type(self).__name__
             raise RuntimeError(f"{name} needs a space: give it as the config of the run, or as space=...")
-        if not self._is_prepared:
-            self._is_prepared = True
-            self._prepare()
+        self._prepare_once()
         point = self._next_point()
         asked = self._ask(point)
         if asked is None or isinstance(asked, str):

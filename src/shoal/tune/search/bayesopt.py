@@ -134,9 +134,7 @@ class BayesOptSearch(AdapterSearcher):
         intermediate_values: list[float] | None = None,
     ) -> None:
         """Learns from a configuration evaluated elsewhere, when that was successful."""
-        if not self._is_prepared:
-            self._is_prepared = True
-            self._prepare()
+        self._prepare_once()
         loss = None if error or pruned else self.loss_of({self.metric: value})
         if loss is not None and self._space is not None:
             values = self._space.flat_point(parameters)
@@ -144,9 +142,7 @@ class BayesOptSearch(AdapterSearcher):
 
     def register_analysis(self, analysis: Any) -> None:
         """Learns from the finished trials of an ExperimentAnalysis."""
-        if not self._is_prepared:
-            self._is_prepared = True
-            self._prepare()
+        self._prepare_once()
         self.add_evaluated_trials(analysis, self.metric)
 
     @staticmethod

@@ -87,9 +87,7 @@ class HEBOSearch(AdapterSearcher):
         intermediate_values: list[float] | None = None,
     ) -> None:
         """Learns from a configuration evaluated elsewhere, when that was successful."""
-        if not self._is_prepared:
-            self._is_prepared = True
-            self._prepare()
+        self._prepare_once()
         point = self._space.flat_point(parameters) if self._space is not None else parameters
         self._tell(self._coded(point), None if error or pruned else self.loss_of({self.metric: value}), None)
 
